@@ -44,8 +44,7 @@ impl<'a> HistogramChunk<'a> {
         let mut bits = Bits::after(&[0, 0, flags]);
         put_layout(&mut bits, own);
         bits.put_signed_varbit(time);
-        let (mut numbers, floats) =
-            if own.is_integer { (numbers(own), vec![own.sum.to_bits()]) } else { (Vec::new(), floats(own)) };
+        let (numbers, floats) = if own.is_integer { (numbers(own), vec![own.sum.to_bits()]) } else { (Vec::new(), floats(own)) };
         let (counts, buckets) = numbers.split_at(numbers.len().min(2));
         counts.iter().for_each(|count| bits.put_varbit(*count as u64));
         floats.iter().for_each(|value| bits.put(*value, 64));
