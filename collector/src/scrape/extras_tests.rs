@@ -8,6 +8,7 @@ use weir_model::metric::{MetricBatch, RowExtras};
 use super::batch::{Memory, Scrape, batches};
 use super::config::{Job, PrometheusConfig};
 use super::fetch::Answer;
+use super::protocol::NameEscaping;
 use crate::exposition::{Format, protobuf};
 use crate::quota::Quotas;
 
@@ -108,6 +109,35 @@ fn histograms_have_as_many_buckets_as_the_job_allows() {
         failure.unwrap_or_default().contains("at schema -53, above the limit of 1"),
         "custom buckets have no lower resolution"
     );
+}
+
+#[test]
+fn a_job_says_which_names_it_takes() {
+    let failure = |settings: &str, body: &str, format| {
+        let (target, quota) = (Labels::from_pairs([("job", "j")]), Quotas::none().of("t"));
+        let answer = Ok(Answer { body: body.as_bytes().to_vec(), format });
+        let (job, at) = (job(settings), 10_000_000_000);
+        let scraped =
+            batches(Scrape { job: &job, target: &target, at, seconds: 0.5, answer, quota: &quota }, &mut Memory::default());
+        scraped.failure.unwrap_or_default()
+    };
+    let legacy = ", metric_name_validation_scheme: legacy";
+    for (body, format) in [("{\"a.b\"} 1\n", Format::Text), ("a{\"b.c\"=\"d\"} 1\n# EOF\n", Format::OpenMetrics)] {
+        assert_eq!(failure("", body, format), "");
+        let told = failure(legacy, body, format);
+        assert!(told.contains("has a name that is no identifier (metric_name_validation_scheme is legacy)"), "{told}");
+    }
+    assert_eq!(failure(legacy, "a:b{c=\"d.e\"} 1\n", Format::Text), "");
+    let relabelled = ", metric_relabel_configs: [{source_labels: [__name__], regex: a.*, action: drop}]";
+    assert_eq!(failure(&format!("{legacy}{relabelled}"), "{\"a.b\"} 1\n", Format::Text), "", "what is dropped is not looked at");
+    let asked = |settings: &str| job(settings).escaping();
+    assert_eq!((asked(""), asked(legacy)), (NameEscaping::AllowUtf8, NameEscaping::Underscores));
+    assert_eq!(asked(", metric_name_escaping_scheme: values"), NameEscaping::Values);
+    let parse = |text: &str| PrometheusConfig::parse(text);
+    let global = parse("global: {metric_name_escaping_scheme: dots}\nscrape_configs: [{job_name: a}]").unwrap();
+    assert_eq!(global.scrape_configs[0].escaping(), NameEscaping::Dots);
+    let both = format!("scrape_configs: [{{job_name: a{legacy}, metric_name_escaping_scheme: allow-utf-8}}]");
+    assert!(parse(&both).unwrap_err().contains("job \"a\": metric_name_escaping_scheme is allow-utf-8, but"));
 }
 
 #[test]
