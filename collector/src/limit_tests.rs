@@ -20,9 +20,10 @@ use crate::config::{PushConfig, ShipConfig};
 use crate::metrics::CollectorMetrics;
 use crate::push::PushService;
 use crate::quota::Quotas;
+use crate::remote_write::prompb::{BucketSpan, Histogram, TimeSeries, WriteRequest, compress, labels};
 use crate::ship::{Lanes, Shipper};
 use crate::testing::{TestLog, granted};
-use crate::{loki_push, otlp, push_gateway};
+use crate::{loki_push, otlp, push_gateway, remote_write};
 
 struct Server {
     log: Arc<TestLog>,
@@ -53,7 +54,8 @@ async fn start(json: &str) -> Server {
     let http = granted(
         loki_push::router(service.clone())
             .merge(otlp::http::router(service.clone()))
-            .merge(push_gateway::router(service.clone())),
+            .merge(push_gateway::router(service.clone()))
+            .merge(remote_write::router(service.clone())),
     );
     Server { log, metrics, limits, now, http, grpc: granted(otlp::grpc::router(&service)), _lanes: lanes }
 }
@@ -230,6 +232,51 @@ async fn points_and_spans_beyond_their_limits_are_rejected_in_part() {
     for (reason, records) in [("label_value_too_long", 1), ("series_limit", 1), ("span_too_large", 1), ("invalid", 0)] {
         assert_eq!(server.dropped("otlp", reason), records, "{reason}");
     }
+}
+
+/// 8 buckets that are neighbours, at schema 3.
+fn eight_buckets(first: i32) -> TimeSeries {
+    let own = Histogram {
+        count_int: Some(8),
+        schema: 3,
+        positive_spans: vec![BucketSpan { offset: first, length: 8 }],
+        positive_deltas: vec![1, 0, 0, 0, 0, 0, 0, 0],
+        timestamp: 1_700_000_000_000,
+        ..Histogram::default()
+    };
+    TimeSeries { labels: labels([("__name__", "h")]), histograms: vec![own], ..TimeSeries::default() }
+}
+
+#[tokio::test]
+async fn pushed_histograms_have_as_many_buckets_as_their_tenant_may_send() {
+    let server = start(r#"{"tenants": {"shop": {"metrics": {"histogram_buckets_max": 2}}}}"#).await;
+    let write = async |tenant, first| {
+        let body = compress(&WriteRequest { timeseries: vec![eight_buckets(first)], metadata: Vec::new() });
+        answer(&server.http, tenant, "/api/v1/write", "application/x-protobuf", body).await
+    };
+    assert_eq!(write("shop", 1).await.0, 204);
+    assert_eq!(write("bank", 1).await.0, 204);
+    let stored = |tenant: &str| {
+        let sections: Vec<_> = server.log.sections::<MetricBatch>().into_iter().flatten().collect();
+        let own = sections.iter().filter(|section| section.header.tenant == *tenant);
+        let own = own.flat_map(|section| section.batch.rows[0].extras.as_ref().unwrap().histograms.clone());
+        own.map(|(_, own)| (own.schema, own.positive.counts.clone(), own.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(stored("shop"), [(1, vec![4.0, 4.0], 8.0)]);
+    assert_eq!(stored("bank"), [(3, vec![1.0; 8], 8.0)]);
+    // On both sides of 1 no two buckets of schema -4 become one.
+    server.limits.replace(overrides(r#"{"defaults": {"metrics": {"histogram_buckets_max": 1}}}"#));
+    let (status, _, text) = write("shop", -3).await;
+    assert_eq!(status, 400, "{text}");
+    let expected = "histogram has 2 buckets at schema -4, above the limit of 1 (metrics.histogram_buckets_max)";
+    assert!(text.contains(expected) && text.contains("series {__name__=\"h\"}"), "{text}");
+    assert_eq!(server.dropped("remote_write", "histogram_buckets"), 1);
+    let point =
+        r#"{"timeUnixNano":"1700000000000000000","count":"2","scale":0,"positive":{"offset":-1,"bucketCounts":["1","1"]}}"#;
+    let histogram = format!(r#"{{"name":"h","exponentialHistogram":{{"aggregationTemporality":2,"dataPoints":[{point}]}}}}"#);
+    let json = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{histogram}]}}]}}]}}"#);
+    server.otlp("/v1/metrics", json, r#""rejectedDataPoints":1"#, expected).await;
+    assert_eq!(stored("shop").len(), 1);
 }
 
 #[tokio::test]

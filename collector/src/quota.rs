@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use thiserror::Error;
+use weir_model::histogram::Histogram;
 use weir_model::label::Labels;
 use weir_model::limits::{IngestionLimits, LabelLimits, Limits, TenantLimits};
 use weir_model::time::UnixNanos;
@@ -310,6 +311,20 @@ impl Quota {
         };
         let periods = streams.iter().map(|stream| stream.period).chain([own.unwrap_or(default)]);
         periods.max_by_key(|period| if period.is_zero() { Duration::MAX } else { *period }).unwrap_or(default)
+    }
+
+    /// A histogram with as few buckets as its tenant may send. `shown` is what a refusal calls the series.
+    pub fn histogram(&self, histogram: &mut Arc<Histogram>, shown: impl Fn() -> String) -> Result<(), Excess> {
+        let Some(limit) = self.limits.metrics.histogram_buckets_max else { return Ok(()) };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if histogram.buckets() <= limit {
+            return Ok(());
+        }
+        Arc::make_mut(histogram).fit(limit).map_err(|error| Excess {
+            reason: "histogram_buckets",
+            text: format!("series {}: {error} (metrics.histogram_buckets_max)", shown()),
+            is_passing: false,
+        })
     }
 
     /// Whether a line is short enough, and has few enough bytes of structured metadata.

@@ -2,8 +2,11 @@
 //!
 //! Counts are absolute and stand in `f64`, as in every evaluation; those of an integer histogram are whole and exact up to 2^53.
 
+mod resolution;
+
 use thiserror::Error;
 
+pub use self::resolution::schema_of_factor;
 use crate::memory::{allocation, shared};
 use crate::metric::is_stale;
 
@@ -43,6 +46,8 @@ pub enum HistogramError {
     BoundsOfExponential(i8),
     #[error("{what} of the histogram is {value}")]
     Count { what: &'static str, value: f64 },
+    #[error("histogram has {buckets} buckets at schema {schema}, above the limit of {limit}")]
+    OverLimit { buckets: usize, schema: i8, limit: usize },
     #[error("buckets of the histogram have {buckets} observations, its count is {count}")]
     Sum { buckets: f64, count: f64 },
 }

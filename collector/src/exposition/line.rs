@@ -1,17 +1,19 @@
 //! One sample line: `name{label="value",…} value [timestamp]`, with blanks anywhere and a trailing comma
-//! allowed. Pure.
+//! allowed. A name of other letters stands in quotes: `{"my.metric","my.label"="value"} 1`. Pure.
+
+use std::borrow::Cow;
 
 use weir_model::label::{Labels, NAME, is_label_name};
 
 /// Labels in the order in which they are written.
-type Pairs<'a> = Vec<(&'a str, String)>;
+type Pairs<'a> = Vec<(Cow<'a, str>, String)>;
 
 /// A sample as written.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RawSample<'a> {
     /// Name and labels as they stand there.
     pub series: &'a str,
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     pub labels: Pairs<'a>,
     pub value: &'a str,
     pub timestamp: Option<&'a str>,
@@ -19,8 +21,8 @@ pub(crate) struct RawSample<'a> {
 
 impl RawSample<'_> {
     pub fn labels(&self) -> Labels {
-        let own = self.labels.iter().map(|(name, value)| (*name, value.as_str()));
-        Labels::from_pairs(own.chain([(NAME, self.name)]))
+        let own = self.labels.iter().map(|(name, value)| (&**name, value.as_str()));
+        Labels::from_pairs(own.chain([(NAME, &*self.name)]))
     }
 }
 
@@ -33,16 +35,18 @@ pub(crate) fn is_metric_name(name: &str) -> bool {
 /// The line without its line end.
 pub(crate) fn parse(line: &str) -> Result<RawSample<'_>, String> {
     let end = line.find(['{', ' ', '\t']).ok_or("a sample needs a value")?;
-    let name = &line[..end];
-    if !is_metric_name(name) {
-        return Err(format!("not a metric name: {:?}", clip(name)));
-    }
+    let plain = &line[..end];
     let mut rest = line[end..].trim_start();
-    let (mut series, mut labels) = (name, Vec::new());
+    let mut name = Some(Cow::Borrowed(plain)).filter(|_| is_metric_name(plain));
+    if name.is_none() && !(plain.is_empty() && rest.starts_with('{')) {
+        return Err(format!("not a metric name: {:?}", clip(plain)));
+    }
+    let (mut series, mut labels) = (plain, Vec::new());
     if let Some(body) = rest.strip_prefix('{') {
-        (labels, rest) = label_set(body)?;
+        (labels, rest) = label_set(body, &mut name)?;
         series = &line[..line.len() - rest.len()];
     }
+    let name = name.ok_or("a sample needs a metric name")?;
     let (value, timestamp) = tail(rest)?;
     Ok(RawSample { series, name, labels, value, timestamp })
 }
@@ -58,25 +62,29 @@ pub(crate) fn tail(rest: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
-/// Labels up to the closing brace, and what follows it.
-fn label_set(text: &str) -> Result<(Pairs<'_>, &str), String> {
+/// Labels up to the closing brace, and what follows it. What is in quotes and has no value is the metric's name.
+fn label_set<'a>(text: &'a str, metric: &mut Option<Cow<'a, str>>) -> Result<(Pairs<'a>, &'a str), String> {
     let mut labels: Pairs<'_> = Vec::new();
     let mut rest = text.trim_start();
     if let Some(tail) = rest.strip_prefix('}') {
         return Ok((labels, tail));
     }
     loop {
-        let (name, tail) = rest.split_once('=').ok_or("expected label=\"value\"")?;
-        let name = name.trim();
-        if !is_label_name(name) {
-            return Err(format!("not a label name: {:?}", clip(name)));
+        let (name, tail) = label_name(rest)?;
+        if let (Cow::Owned(name), [b',' | b'}', ..]) = (&name, tail.as_bytes()) {
+            if metric.replace(name.clone().into()).is_some() {
+                return Err(format!("{:?} is a second metric name", clip(name)));
+            }
+            rest = tail;
+        } else {
+            let tail = tail.strip_prefix('=').ok_or("expected label=\"value\"")?;
+            if labels.iter().any(|(other, _)| *other == name) {
+                return Err(format!("label {name} appears twice"));
+            }
+            let (value, tail) = quoted(tail.trim_start())?;
+            labels.push((name, value));
+            rest = tail.trim_start();
         }
-        if labels.iter().any(|(other, _)| *other == name) {
-            return Err(format!("label {name} appears twice"));
-        }
-        let (value, tail) = quoted(tail.trim_start())?;
-        labels.push((name, value));
-        rest = tail.trim_start();
         match rest.strip_prefix(',') {
             Some(tail) => rest = tail.trim_start(),
             None => {
@@ -87,6 +95,31 @@ fn label_set(text: &str) -> Result<(Pairs<'_>, &str), String> {
             return Ok((labels, tail));
         }
     }
+}
+
+/// A name, owned where it stood in quotes, and what follows it and blanks.
+fn label_name(text: &str) -> Result<(Cow<'_, str>, &str), String> {
+    if text.starts_with('"') {
+        let (name, tail) = quoted(text)?;
+        return if name.is_empty() { Err("a name in quotes is empty".to_owned()) } else { Ok((name.into(), tail.trim_start())) };
+    }
+    let end = text.find('=').ok_or("expected label=\"value\"")?;
+    let name = text[..end].trim();
+    if is_label_name(name) { Ok((name.into(), &text[end..])) } else { Err(format!("not a label name: {:?}", clip(name))) }
+}
+
+/// The metric's name of metadata, which may stand in quotes, and what follows it and one of these blanks.
+pub(crate) fn metadata_name<'a>(text: &'a str, blanks: &[char]) -> Result<(Cow<'a, str>, Option<&'a str>), String> {
+    if text.starts_with('"') {
+        let (name, tail) = quoted(text)?;
+        let rest = tail.strip_prefix(blanks);
+        if name.is_empty() || (rest.is_none() && !tail.is_empty()) {
+            return Err(format!("not a metric name: {:?}", clip(text)));
+        }
+        return Ok((name.into(), rest));
+    }
+    let (name, rest) = text.split_once(blanks).map_or((text, None), |(name, rest)| (name, Some(rest)));
+    if is_metric_name(name) { Ok((name.into(), rest)) } else { Err(format!("not a metric name: {:?}", clip(name))) }
 }
 
 /// `"…"` with `\\`, `\"` and `\n` undone; another backslash stays as it is, as Prometheus has it.

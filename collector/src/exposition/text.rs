@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use weir_model::metric::{Family, MetricKind};
 
-use super::line::{self, is_metric_name};
+use super::line;
 use super::{Exposition, ExpositionError, Sample};
 
 /// Reads a whole body. The first line that is wrong fails all of it, as in Prometheus.
@@ -49,16 +49,15 @@ pub(crate) fn timestamp(text: Option<&str>) -> Result<Option<i64>, String> {
 
 /// `# TYPE name kind`, `# HELP name text`; any other comment is none of ours.
 fn metadata(comment: &str, families: &mut Vec<Family>, at: &mut HashMap<String, usize>) -> Result<(), String> {
-    let mut words = comment.trim_start().splitn(3, [' ', '\t']);
-    let (keyword, name, text) = (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next().unwrap_or("").trim());
+    let comment = comment.trim_start();
+    let (keyword, rest) = comment.split_once([' ', '\t']).unwrap_or((comment, ""));
     if !matches!(keyword, "TYPE" | "HELP") {
         return Ok(());
     }
-    if !is_metric_name(name) {
-        return Err(format!("{keyword} of what is not a metric name: {:?}", line::clip(name)));
-    }
-    let i = *at.entry(name.to_owned()).or_insert_with(|| {
-        families.push(Family { name: name.to_owned(), ..Family::default() });
+    let (name, text) = line::metadata_name(rest, &[' ', '\t']).map_err(|error| format!("{keyword} of what is {error}"))?;
+    let text = text.unwrap_or("").trim();
+    let i = *at.entry(name.clone().into_owned()).or_insert_with(|| {
+        families.push(Family { name: name.clone().into_owned(), ..Family::default() });
         families.len() - 1
     });
     if keyword == "HELP" {
@@ -124,6 +123,24 @@ mod tests {
         check("a{b=1} 1", Err("quotes"));
         check("a{b=\"1} 1", Err("does not end"));
         check("a{b=\"1\",b=\"2\"} 1", Err("twice"));
+        let dotted = r#"{__name__="my.métric", a="b", "le.x"="1\"2"}"#.replace("\"le.x\"", "le.x");
+        for series in [
+            r#"{"my.métric",a="b","le.x"="1\"2"}"#,
+            r#"{ "le.x" = "1\"2" , "my.métric" , "a"="b" , }"#,
+            r#"{a="b","le.x"="1\"2","my.métric"}"#,
+        ] {
+            check(&format!("{series} 1 2"), Ok(&[(&dotted, 1.0, Some(2_000_000))]));
+        }
+        check(r#"a{"b c"="d"} 1"#, Ok(&[(r#"{__name__="a", b c="d"}"#, 1.0, None)]));
+        check(r#"{"a"} 1"#, Ok(&[(r#"{__name__="a"}"#, 1.0, None)]));
+        check(r#"{b="c"} 1"#, Err("needs a metric name"));
+        check(r#"{} 1"#, Err("needs a metric name"));
+        check(r#"a{"b"} 1"#, Err("\"b\" is a second metric name"));
+        check(r#"{"a","b"} 1"#, Err("\"b\" is a second metric name"));
+        check(r#"{"",b="c"} 1"#, Err("a name in quotes is empty"));
+        check(r#"{"a"b="c"} 1"#, Err("expected label"));
+        check(r#"{"a" 1"#, Err("expected label"));
+        check(r#"{"a.b",c="d",c="e"} 1"#, Err("twice"));
         check("a 0x1", Err("not a number"));
         check("a 1 2 3", Err("after the timestamp"));
         check("a 1 99999999999999999", Err("2262"));
@@ -135,5 +152,10 @@ mod tests {
         let seen = parse("# TYPE a counter\n# HELP a b\\nc\n# TYPE b untyped\n").unwrap().families;
         assert_eq!(seen[0], Family { name: "a".into(), kind: MetricKind::Counter, help: "b\nc".into(), unit: String::new() });
         assert_eq!(seen.len(), 2);
+        let seen = parse("# TYPE \"a.b\" counter\n# HELP \"a.b\" c\n").unwrap().families;
+        assert_eq!(seen, [Family { name: "a.b".into(), kind: MetricKind::Counter, help: "c".into(), unit: String::new() }]);
+        for wrong in ["# TYPE a.b counter", "# TYPE \"a.b\"counter", "# TYPE \"\" counter", "# HELP \"a"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

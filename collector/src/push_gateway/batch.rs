@@ -52,7 +52,10 @@ impl Push {
                 return Err(PushError::Malformed(format!("{labels} was collected before with the same name and label values")));
             }
             let at = push.series.len() as u32;
-            push.extras.histograms.extend(sample.histogram.map(|histogram| (at, histogram)));
+            if let Some(mut histogram) = sample.histogram {
+                context.quota.histogram(&mut histogram, || labels.to_string()).map_err(refused)?;
+                push.extras.histograms.push((at, histogram));
+            }
             push.series.push(labels);
             push.values.push(sample.value);
         }

@@ -233,7 +233,13 @@ impl<'a> Reading<'a> {
             place = self.push(known, sample, |_| Ok(Value::Number(sample.value)))?.or(place);
         }
         for message in &raw.histograms {
-            let (at, histogram) = histogram::read(message)?;
+            let (at, mut histogram) = histogram::read(message)?;
+            if let Ok(own) = &mut histogram
+                && let Err(Excess { reason, text, .. }) = self.quota.histogram(own, || shown(known))
+            {
+                self.taken.refused.add(reason, 1, || text);
+                continue;
+            }
             // Lists double.
             self.charges.add(histogram.as_ref().map_or(0, |own| 2 * own.memory()))?;
             place = self

@@ -120,11 +120,11 @@ pub(super) struct Known {
     pub said: AtomicU64,
 }
 
-/// The newest sample of a series that had an exemplar, with its time: an exemplar may come in a request after its sample's, and is
-/// stored with the same sample once more, of which one is left.
+/// The newest sample of a series, with its time: an exemplar may come in a request after its sample's, and is stored with the same
+/// sample once more, of which one is left. A histogram is remembered of series that had an exemplar, as it takes memory of its own.
 #[derive(Default)]
 pub(super) struct Newest {
-    is_wanted: AtomicBool,
+    has_exemplars: AtomicBool,
     sample: Mutex<NewestSample>,
 }
 
@@ -140,7 +140,7 @@ impl Newest {
     /// Bytes more that are held.
     #[inline]
     pub fn set(&self, time: UnixNanos, value: &Value) -> usize {
-        if !self.is_wanted.load(Ordering::Relaxed) {
+        if matches!(value, Value::Histogram(_)) && !self.has_exemplars.load(Ordering::Relaxed) {
             return 0;
         }
         let mut newest = self.sample.lock();
@@ -154,9 +154,9 @@ impl Newest {
         self.sample.lock().sample.clone()
     }
 
-    /// From now on it is remembered.
+    /// From now on a histogram is remembered as well.
     pub fn want(&self) {
-        self.is_wanted.store(true, Ordering::Relaxed);
+        self.has_exemplars.store(true, Ordering::Relaxed);
     }
 }
 

@@ -221,17 +221,20 @@ fn histograms_starts_exemplars_and_metadata_are_carried() {
 #[test]
 fn an_exemplar_that_comes_after_its_sample_is_stored_with_it() {
     let bench = bench(PushConfig::default());
-    let send = |samples: Vec<Sample>, exemplars: usize| {
+    let send = |bench: &Bench, samples: Vec<Sample>, exemplars: usize| {
         let exemplar = Exemplar { labels: labels([("trace_id", "t")]), value: 1.0, timestamp: NOW };
         let own = TimeSeries { exemplars: vec![exemplar; exemplars], ..series("c_total", "shop", samples) };
-        taken(&bench, &(false, compress(&request(vec![own]))))
+        taken(bench, &(false, compress(&request(vec![own]))))
     };
-    assert_eq!(send(Vec::new(), 1).refused.by_reason, BTreeMap::from([("exemplar_without_sample", 1)]));
-    send(vec![sample(NOW, 4.0)], 0);
-    let late = send(Vec::new(), 1);
-    assert_eq!(late.written, Written { exemplars: 1, ..Written::default() });
-    let row = &late.sections[0].batch.rows[0];
-    assert_eq!((row.timestamp, row.values[0]), (NOW * 1_000_000, 4.0), "the same sample once more");
+    assert_eq!(send(&bench, Vec::new(), 1).refused.by_reason, BTreeMap::from([("exemplar_without_sample", 1)]));
+    for bench in [bench, crate::hostile::bench(PushConfig::default())] {
+        // Also the first of a series.
+        send(&bench, vec![sample(NOW, 4.0)], 0);
+        let late = send(&bench, Vec::new(), 1);
+        assert_eq!(late.written, Written { exemplars: 1, ..Written::default() });
+        let row = &late.sections[0].batch.rows[0];
+        assert_eq!((row.timestamp, row.values[0]), (NOW * 1_000_000, 4.0), "the same sample once more");
+    }
 }
 
 #[test]

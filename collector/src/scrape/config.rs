@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use weir_model::config::parse_duration;
@@ -13,7 +12,8 @@ use weir_model::yaml;
 use weir_tls::ClientTls;
 
 use super::body_size::{BODY_SIZE_LIMIT, BodySize};
-use super::protocol::{self, ScrapeProtocol};
+pub use super::global::Global;
+use super::protocol::{self, NameEscaping, NameValidation, ScrapeProtocol};
 use super::relabel::Rule;
 use super::tls::TlsSection;
 use crate::error::CollectorError;
@@ -26,49 +26,6 @@ pub struct PrometheusConfig {
     pub global: Global,
     #[serde(deserialize_with = "yaml::or_default")]
     pub scrape_configs: Vec<Job>,
-}
-
-/// `global`, the part that concerns scraping.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
-pub struct Global {
-    #[serde(deserialize_with = "interval_or_default")]
-    pub scrape_interval: Duration,
-    #[serde(deserialize_with = "timeout_or_default")]
-    pub scrape_timeout: Duration,
-    /// Of jobs that say nothing of it, as are the others.
-    #[serde(deserialize_with = "yaml::or_default")]
-    pub sample_limit: usize,
-    #[serde(deserialize_with = "yaml::or_default")]
-    pub label_limit: usize,
-    #[serde(deserialize_with = "yaml::or_default")]
-    pub label_name_length_limit: usize,
-    #[serde(deserialize_with = "yaml::or_default")]
-    pub label_value_length_limit: usize,
-    #[serde(deserialize_with = "yaml::or_default")]
-    pub body_size_limit: BodySize,
-    pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
-    pub scrape_native_histograms: Option<bool>,
-    pub always_scrape_classic_histograms: Option<bool>,
-    pub convert_classic_histograms_to_nhcb: Option<bool>,
-}
-
-impl Default for Global {
-    fn default() -> Self {
-        Self {
-            scrape_interval: Duration::from_secs(60),
-            scrape_timeout: Duration::from_secs(10),
-            sample_limit: 0,
-            label_limit: 0,
-            label_name_length_limit: 0,
-            label_value_length_limit: 0,
-            body_size_limit: BODY_SIZE_LIMIT,
-            scrape_protocols: None,
-            scrape_native_histograms: None,
-            always_scrape_classic_histograms: None,
-            convert_classic_histograms_to_nhcb: None,
-        }
-    }
 }
 
 /// One job.
@@ -131,6 +88,17 @@ pub struct Job {
     /// In which formats targets are asked to answer, the preferred one first.
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub scrape_protocols: Vec<ScrapeProtocol>,
+    /// Whether other names than identifiers fail the scrape.
+    #[serde(default)]
+    metric_name_validation_scheme: Option<NameValidation>,
+    #[serde(default)]
+    metric_name_escaping_scheme: Option<NameEscaping>,
+    /// A native histogram of more buckets is stored at a lower resolution; where none is low enough, the scrape fails. 0 for no limit.
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    pub native_histogram_bucket_limit: usize,
+    /// Native histograms whose buckets grow by less are stored at a lower resolution; 0 for no limit.
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    pub native_histogram_min_bucket_factor: f64,
     #[serde(default)]
     scrape_native_histograms: Option<bool>,
     #[serde(default)]
@@ -187,19 +155,6 @@ pub struct Authorization {
     /// Or the file that holds it.
     #[serde(default)]
     pub credentials_file: Option<PathBuf>,
-}
-
-fn interval_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    Ok(time(from)?.unwrap_or(Global::default().scrape_interval))
-}
-
-fn timeout_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    Ok(time(from)?.unwrap_or(Global::default().scrape_timeout))
-}
-
-fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    let text: Option<String> = Option::deserialize(from)?;
-    text.map(|text| parse_duration(&text).map_err(D::Error::custom)).transpose()
 }
 
 /// Texts; one that is null is empty.
@@ -273,6 +228,7 @@ impl PrometheusConfig {
             job.times(&config.global)?;
         }
         config.scrape_configs.iter_mut().for_each(|job| job.inherit(&config.global));
+        config.scrape_configs.iter().try_for_each(Job::check_names)?;
         let repeated =
             |job: &&Job| (1..job.scrape_protocols.len()).any(|i| job.scrape_protocols[..i].contains(&job.scrape_protocols[i]));
         if let Some(job) = config.scrape_configs.iter().find(repeated) {
@@ -295,7 +251,7 @@ fn unsupported(file: &Keys) -> Result<(), String> {
         let name = job.get("job_name").and_then(Value::as_str).unwrap_or("?");
         for key in job.keys() {
             let discovery = key.ends_with("_sd_configs") && key != "file_sd_configs";
-            if discovery || matches!(key.as_str(), "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
+            if discovery || matches!(key.as_str(), "oauth2" | "proxy_url") {
                 return Err(format!("job {name:?}: {key} is not supported yet"));
             }
         }
@@ -325,10 +281,35 @@ impl Job {
         for (own, global) in pairs {
             *own = own.or(global);
         }
+        self.metric_name_validation_scheme = self.metric_name_validation_scheme.or(global.metric_name_validation_scheme);
+        self.metric_name_escaping_scheme = self.metric_name_escaping_scheme.or(global.metric_name_escaping_scheme);
         if self.scrape_protocols.is_empty() {
             let default = || protocol::default_of(self.reads_native_histograms());
             self.scrape_protocols = global.scrape_protocols.clone().unwrap_or_else(default);
         }
+    }
+
+    /// `metric_name_validation_scheme`
+    pub fn name_validation(&self) -> NameValidation {
+        self.metric_name_validation_scheme.unwrap_or_default()
+    }
+
+    /// `metric_name_escaping_scheme`
+    pub fn escaping(&self) -> NameEscaping {
+        self.metric_name_escaping_scheme.unwrap_or(match self.name_validation() {
+            NameValidation::Utf8 => NameEscaping::AllowUtf8,
+            NameValidation::Legacy => NameEscaping::Underscores,
+        })
+    }
+
+    fn check_names(&self) -> Result<(), String> {
+        if self.name_validation() == NameValidation::Legacy && self.escaping() == NameEscaping::AllowUtf8 {
+            return Err(format!(
+                "job {:?}: metric_name_escaping_scheme is allow-utf-8, but metric_name_validation_scheme is legacy",
+                self.job_name
+            ));
+        }
+        Ok(())
     }
 
     /// `scrape_native_histograms`

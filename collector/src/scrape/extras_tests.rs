@@ -8,6 +8,7 @@ use weir_model::metric::{MetricBatch, RowExtras};
 use super::batch::{Memory, Scrape, batches};
 use super::config::{Job, PrometheusConfig};
 use super::fetch::Answer;
+use super::protocol::NameEscaping;
 use crate::exposition::{Format, protobuf};
 use crate::quota::Quotas;
 
@@ -77,6 +78,66 @@ fn an_exemplar_is_stored_once() {
     assert_eq!(of(9, &OPENMETRICS.replace("0.5", "0.75")), [(0, "x".to_owned(), 0.75, 9)]);
     assert_eq!(of(10, OPENMETRICS), [x(10)], "the last one is compared with");
     assert_eq!(of(11, "# TYPE c counter\nc_total 1 5 # {t=\"z\"} 1\n# EOF\n"), [(0, "z".to_owned(), 1.0, 5_000_000_000)]);
+}
+
+#[test]
+fn histograms_have_as_many_buckets_as_the_job_allows() {
+    let body = protobuf::tests::body();
+    let read = |settings: &str| {
+        let (target, quota) = (Labels::from_pairs([("job", "j")]), Quotas::none().of("t"));
+        let native = if settings.contains("nhcb") { "" } else { ", scrape_native_histograms: true" };
+        let job = job(&format!("{native}{settings}"));
+        let answer = Ok(Answer { body: body.clone(), format: Format::Protobuf });
+        let at = 10_000_000_000;
+        let scraped =
+            batches(Scrape { job: &job, target: &target, at, seconds: 0.5, answer, quota: &quota }, &mut Memory::default());
+        let histograms = extras(&scraped.batches[0]).histograms;
+        (scraped.failure, histograms.iter().map(|(_, one)| (one.schema, one.buckets())).collect::<Vec<_>>())
+    };
+    assert_eq!(read(", native_histogram_bucket_limit: 3"), (None, vec![(3, 3)]));
+    assert_eq!(read(", native_histogram_bucket_limit: 0, native_histogram_min_bucket_factor: 0"), (None, vec![(3, 3)]));
+    assert_eq!(read(", native_histogram_min_bucket_factor: 4"), (None, vec![(-1, 3)]));
+    let (failure, histograms) = read(", native_histogram_bucket_limit: 2");
+    let expected = "histogram has 3 buckets at schema -4, above the limit of 2 (native_histogram_bucket_limit)";
+    assert!(failure.unwrap().contains(expected));
+    assert_eq!(histograms, []);
+    let (failure, _) =
+        read(", native_histogram_bucket_limit: 1, metric_relabel_configs: [{source_labels: [a], regex: .+, action: drop}]");
+    assert_eq!(failure, None, "a series that is dropped has no limit");
+    let (failure, _) = read(", native_histogram_bucket_limit: 1, convert_classic_histograms_to_nhcb: true");
+    assert!(
+        failure.unwrap_or_default().contains("at schema -53, above the limit of 1"),
+        "custom buckets have no lower resolution"
+    );
+}
+
+#[test]
+fn a_job_says_which_names_it_takes() {
+    let failure = |settings: &str, body: &str, format| {
+        let (target, quota) = (Labels::from_pairs([("job", "j")]), Quotas::none().of("t"));
+        let answer = Ok(Answer { body: body.as_bytes().to_vec(), format });
+        let (job, at) = (job(settings), 10_000_000_000);
+        let scraped =
+            batches(Scrape { job: &job, target: &target, at, seconds: 0.5, answer, quota: &quota }, &mut Memory::default());
+        scraped.failure.unwrap_or_default()
+    };
+    let legacy = ", metric_name_validation_scheme: legacy";
+    for (body, format) in [("{\"a.b\"} 1\n", Format::Text), ("a{\"b.c\"=\"d\"} 1\n# EOF\n", Format::OpenMetrics)] {
+        assert_eq!(failure("", body, format), "");
+        let told = failure(legacy, body, format);
+        assert!(told.contains("has a name that is no identifier (metric_name_validation_scheme is legacy)"), "{told}");
+    }
+    assert_eq!(failure(legacy, "a:b{c=\"d.e\"} 1\n", Format::Text), "");
+    let relabelled = ", metric_relabel_configs: [{source_labels: [__name__], regex: a.*, action: drop}]";
+    assert_eq!(failure(&format!("{legacy}{relabelled}"), "{\"a.b\"} 1\n", Format::Text), "", "what is dropped is not looked at");
+    let asked = |settings: &str| job(settings).escaping();
+    assert_eq!((asked(""), asked(legacy)), (NameEscaping::AllowUtf8, NameEscaping::Underscores));
+    assert_eq!(asked(", metric_name_escaping_scheme: values"), NameEscaping::Values);
+    let parse = |text: &str| PrometheusConfig::parse(text);
+    let global = parse("global: {metric_name_escaping_scheme: dots}\nscrape_configs: [{job_name: a}]").unwrap();
+    assert_eq!(global.scrape_configs[0].escaping(), NameEscaping::Dots);
+    let both = format!("scrape_configs: [{{job_name: a{legacy}, metric_name_escaping_scheme: allow-utf-8}}]");
+    assert!(parse(&both).unwrap_err().contains("job \"a\": metric_name_escaping_scheme is allow-utf-8, but"));
 }
 
 #[test]

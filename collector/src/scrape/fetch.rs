@@ -17,7 +17,7 @@ pub(crate) struct Answer {
 
 /// The reason when the scrape failed.
 pub(crate) async fn fetch(target: &Endpoint, job: &Job) -> Result<Answer, String> {
-    let request = target.request(reqwest::Method::GET).header("accept", protocol::accept(&job.scrape_protocols));
+    let request = target.request(reqwest::Method::GET).header("accept", protocol::accept(&job.scrape_protocols, job.escaping()));
     let mut response = authorised(job, request)?.send().await.map_err(why)?;
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));

@@ -1,7 +1,7 @@
 //! Prometheus targets: an unmodified `scrape_configs`, scraped, relabelled and shipped with Prometheus' synthetic series
 //! and staleness markers.
 //!
-//! - [`config`]: the YAML; [`tls`]: its `tls_config`. [`relabel`]: the eleven actions. [`target`]: which targets there are.
+//! - [`config`]: the YAML; [`global`]: what jobs inherit; [`tls`]: its `tls_config`. [`relabel`]: the eleven actions. [`target`]: which targets there are.
 //! - [`protocol`]: the formats that are asked for; [`body_size`]: how large an answer may be.
 //! - [`fetch`]: one request. [`read`]: what its answer says. [`cache`]: what of it need not be read again.
 //! - [`batch`]: an answer as a metric batch; [`extras`]: what it has beside numbers. [`run`]: the tasks. [`registry`]: how they fare, told
@@ -15,6 +15,7 @@ mod extras;
 #[cfg(test)]
 mod extras_tests;
 mod fetch;
+mod global;
 pub mod protocol;
 mod read;
 mod redact;

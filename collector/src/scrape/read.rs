@@ -1,8 +1,10 @@
 //! A target's answer as samples with labels that are the series' own: parsed, conflicts resolved, relabelled, limits held. Pure.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use weir_model::label::{Labels, NAME};
+use weir_model::histogram::{Histogram, schema_of_factor};
+use weir_model::label::{Labels, NAME, is_label_name};
 use weir_model::metric::Family;
 use weir_model::panic_guard;
 use weir_model::time::UnixNanos;
@@ -11,6 +13,7 @@ use super::cache::{CachedLine, Fate, KnownSeries, ScrapeCache};
 use super::config::Job;
 use super::extras::{Extras, RawExemplar, SampleExtras};
 use super::fetch::Answer;
+use super::protocol::NameValidation;
 use super::relabel;
 use crate::exposition::openmetrics::{self, OpenMetricsError};
 use crate::exposition::protobuf::{self, Native};
@@ -148,6 +151,9 @@ fn read_exposition(job: &Job, target: &Labels, mut exposition: Exposition) -> Re
             extras.exemplars.push(RawExemplar { labels, value, timestamp });
         }
         let labels = read.resolve(job, target, sample.labels);
+        if let (Some(labels), Some(histogram)) = (&labels, &mut extras.histogram) {
+            read.limit_buckets(job, labels, histogram);
+        }
         read.take(labels, sample.value, sample.timestamp.filter(|_| job.honor_timestamps), Some(extras));
     }
     Ok(read)
@@ -174,9 +180,23 @@ impl Read {
         let own = if job.honor_labels { own } else { exported(target, own) };
         let own = if job.metric_relabel_configs.is_empty() { own } else { relabelled(job, target, &own)? };
         if self.over.is_none() {
-            self.over = check_limits(job, &own, target).err();
+            self.over = check_limits(job, &own, target).and_then(|()| check_names(job, &own)).err();
         }
         Some(own)
+    }
+
+    /// As Prometheus: the factor first, then the limit.
+    fn limit_buckets(&mut self, job: &Job, labels: &Labels, histogram: &mut Arc<Histogram>) {
+        let (limit, schema) = (job.native_histogram_bucket_limit, schema_of_factor(job.native_histogram_min_bucket_factor));
+        if histogram.schema > schema {
+            Arc::make_mut(histogram).coarsen(schema);
+        }
+        if limit > 0
+            && histogram.buckets() > limit
+            && let Err(error) = Arc::make_mut(histogram).fit(limit)
+        {
+            self.over.get_or_insert_with(|| format!("{labels}: {error} (native_histogram_bucket_limit)"));
+        }
     }
 
     fn take(&mut self, labels: Option<Labels>, value: f64, time: Option<UnixNanos>, extras: Option<SampleExtras>) -> Fate {
@@ -218,6 +238,14 @@ fn relabelled(job: &Job, target: &Labels, own: &Labels) -> Option<Labels> {
     let mut labels: BTreeMap<String, String> = whole.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let kept = relabel::apply(&job.metric_relabel_configs, &mut labels) && labels.contains_key(NAME);
     kept.then(|| Labels::from_pairs(labels.iter().filter(|(name, value)| target.get(name) != value.as_str())))
+}
+
+fn check_names(job: &Job, labels: &Labels) -> Result<(), String> {
+    let is_plain = |(name, value): (&str, &str)| is_label_name(name) && (name != NAME || line::is_metric_name(value));
+    if job.name_validation() == NameValidation::Utf8 || labels.iter().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!("{labels} has a name that is no identifier (metric_name_validation_scheme is legacy)"))
 }
 
 fn check_limits(job: &Job, labels: &Labels, target: &Labels) -> Result<(), String> {

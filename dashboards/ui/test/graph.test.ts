@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
+import type { Bucket } from '../src/core/types';
+import { bars, heat, interval, numeric } from '../src/graph/heat';
 import { columns, graphStep, lastOf, lonely, sample, seriesName, timeLabels } from '../src/graph/series';
-import { inUnit, tickLabels, unitOf, type Unit } from '../src/graph/unit';
+import { boundUnit, inUnit, isRate, tickLabels, unitOf, type Unit } from '../src/graph/unit';
 
 test('columns have every instant of the range; what is missing in it is a gap', () => {
   const steps = { start: 0, end: 5, step: 1 };
@@ -65,4 +67,23 @@ test('ticks that stand close have labels that differ', () => {
     const ticks = Array.from({ length: 6 }, (_, i) => 1_790_000_000 + i * step);
     expect(new Set(timeLabels(ticks)).size, `${step}`).toBe(6);
   }
+});
+
+test('native histograms are cells by time and bucket, and buckets are bars', () => {
+  const buckets = (...all: Bucket[]) => ({ count: '9', sum: '1', buckets: all });
+  const map = heat({ metric: {}, histograms: [[0, buckets([3, '-0.5', '0.5', '2'], [0, '0.5', '1', '4'])], [2, buckets([0, '0.5', '2', '6'], [0, '2', '+Inf', '1'])]] }, { start: 0, end: 3, step: 1 });
+  expect(map.times).toEqual([0, 1, 2, 3]);
+  expect(map.bounds).toEqual([-0.5, 0.5, 1, 2, Infinity]);
+  // The bucket from 0.5 to 2 lies in two rows; where there is no histogram there is no column.
+  expect(map.cells).toEqual([[2, 4, 0, 0], undefined, [0, 3, 3, 1], undefined]);
+  expect(map.most).toBe(4);
+  expect(heat({ metric: {}, histograms: [[0, { count: '0', sum: '0' }]] }, { start: 0, end: 0, step: 1 })).toEqual({ times: [0], bounds: [], cells: [[]], most: 0 });
+  const many = heat({ metric: {}, histograms: [[0, buckets(...Array.from({ length: 160 }, (_, i): Bucket => [0, String(i), String(i + 1), '1']))]] }, { start: 0, end: 999, step: 1 });
+  expect([many.times.length, many.bounds.length, many.bounds[0], many.bounds.at(-1)]).toEqual([112, 41, 0, 160]);
+  expect(many.cells[0]!.reduce((sum, one) => sum + one, 0)).toBeCloseTo(160);
+  expect([interval([0, '1', '2', '3']), interval([1, '-2', '-1', '3']), interval([2, '0', '1', '3']), interval([3, '-1', '1', '3'])]).toEqual(['(1, 2]', '[-2, -1)', '(0, 1)', '[-1, 1]']);
+  expect(bars(buckets([0, '1', '2', '3'], [0, '2', '4', '6'])).map(({ share }) => share)).toEqual([0.5, 1]);
+  expect([numeric('+Inf'), numeric('-Inf'), numeric('1e+06')]).toEqual([Infinity, -Infinity, 1e6]);
+  expect([boundUnit('sum(rate(request_seconds{a="rate("}[5m]))'), boundUnit('response_size_bytes'), boundUnit('irate(x[1m])')]).toEqual(['seconds', 'bytes', 'none']);
+  expect([isRate('sum(rate(request_seconds[5m]))'), isRate('request_seconds{a="rate("}'), isRate('increase(x[5m])')]).toEqual([true, false, false]);
 });

@@ -59,6 +59,8 @@ pub struct MetricLimits {
     pub ingestion: IngestionLimits,
     /// Series that are active at once in one collector.
     pub series_max: Option<u64>,
+    /// Buckets of a pushed native histogram: one of more is stored at a lower resolution, and refused where none is low enough.
+    pub histogram_buckets_max: Option<u64>,
     /// As for logs.
     #[serde(with = "optional_duration")]
     pub retention: Option<Duration>,
@@ -208,6 +210,7 @@ impl TenantLimits {
             metrics: MetricLimits {
                 ingestion: metrics.ingestion.or(&other.metrics.ingestion),
                 series_max: metrics.series_max.or(other.metrics.series_max),
+                histogram_buckets_max: metrics.histogram_buckets_max.or(other.metrics.histogram_buckets_max),
                 retention: metrics.retention.or(other.metrics.retention),
                 retention_bytes: metrics.retention_bytes.or(other.metrics.retention_bytes),
             },
@@ -248,6 +251,7 @@ impl TenantLimits {
             ("logs.retention_bytes", bytes(self.logs.retention_bytes)),
             ("metrics.series_max", self.metrics.series_max),
             ("metrics.retention_bytes", bytes(self.metrics.retention_bytes)),
+            ("metrics.histogram_buckets_max", self.metrics.histogram_buckets_max),
             ("traces.span_max", bytes(self.traces.span_max)),
             ("traces.retention_bytes", bytes(self.traces.retention_bytes)),
             ("labels.count_max", self.labels.count_max),

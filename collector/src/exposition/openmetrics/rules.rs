@@ -53,18 +53,18 @@ impl Rules {
         let mut closed = Ok(());
         if self.now.as_ref().is_none_or(|now| now.name != line.name) {
             closed = self.close();
-            self.now = Some(FamilyNow { name: line.name.to_owned(), ..FamilyNow::default() });
+            self.now = Some(FamilyNow { name: line.name.clone().into_owned(), ..FamilyNow::default() });
         }
         let Some(now) = &mut self.now else { return closed };
         first(closed, now.metadata(line, families))
     }
 
     pub fn sample(&mut self, sample: &RawSample<'_>) -> Result<(), Wrong> {
-        let ours = |now: &FamilyNow| now.suffix_of(sample.name).is_some();
+        let ours = |now: &FamilyNow| now.suffix_of(&sample.name).is_some();
         let mut closed = Ok(());
         if !self.now.as_ref().is_some_and(ours) {
             closed = self.close();
-            self.now = Some(FamilyNow { name: sample.name.to_owned(), ..FamilyNow::default() });
+            self.now = Some(FamilyNow { name: sample.name.clone().into_owned(), ..FamilyNow::default() });
         }
         let Some(now) = &mut self.now else { return closed };
         first(closed, now.sample(sample))
@@ -102,7 +102,7 @@ impl FamilyNow {
 
     fn metadata(&mut self, line: &Metadata<'_>, families: &mut Vec<Family>) -> Result<(), Wrong> {
         let entry = *self.entry.get_or_insert_with(|| {
-            families.push(Family { name: line.name.to_owned(), ..Family::default() });
+            families.push(Family { name: line.name.clone().into_owned(), ..Family::default() });
             families.len() - 1
         });
         let late = if self.sampled { wrong(0, format!("metadata of {} after its samples", self.name)) } else { Ok(()) };
@@ -151,7 +151,7 @@ impl FamilyNow {
             (MetricKind::Histogram | MetricKind::GaugeHistogram, "_bucket") => "le",
             _ => "",
         };
-        Labels::from_pairs(sample.labels.iter().filter(|(name, _)| *name != own).map(|(name, value)| (*name, value.as_str())))
+        Labels::from_pairs(sample.labels.iter().filter(|(name, _)| name != own).map(|(name, value)| (&**name, value.as_str())))
     }
 
     fn in_order(&self, kind: MetricKind, group: &Group) -> Result<(), Wrong> {
@@ -170,7 +170,7 @@ impl FamilyNow {
 
 fn labels_allowed(kind: MetricKind, suffix: &str, sample: &RawSample<'_>) -> Result<(), Wrong> {
     match (kind, suffix) {
-        (MetricKind::StateSet, _) if sample.label(sample.name).is_none() => {
+        (MetricKind::StateSet, _) if sample.label(&sample.name).is_none() => {
             wrong(0, format!("a stateset needs a label named {}", sample.name))
         }
         (MetricKind::Summary, "") => match sample.label("quantile").map(str::parse::<f64>) {

@@ -1,5 +1,7 @@
 //! One line of OpenMetrics: where every blank is and what may stand there. Pure; knows nothing of other lines.
 
+use std::borrow::Cow;
+
 use weir_model::label::{Labels, NAME, is_label_name};
 use weir_model::metric::MetricKind;
 
@@ -23,7 +25,7 @@ pub(super) enum Line<'a> {
 }
 
 pub(super) struct Metadata<'a> {
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     pub says: Says,
 }
 
@@ -34,7 +36,7 @@ pub(super) enum Says {
 }
 
 pub(super) struct RawSample<'a> {
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     pub labels: Pairs<'a>,
     pub value: f64,
     /// Unix nanoseconds.
@@ -54,11 +56,21 @@ pub(super) struct RawExemplar<'a> {
 }
 
 /// Labels in the order in which they are written.
-pub(super) type Pairs<'a> = Vec<(&'a str, String)>;
+pub(super) type Pairs<'a> = Vec<(Cow<'a, str>, String)>;
+
+/// What stands between braces.
+#[derive(Default)]
+struct Braces<'a> {
+    labels: Pairs<'a>,
+    /// What is in quotes and has no value.
+    metric: Option<(usize, String)>,
+    /// Where a comma stands before the closing one.
+    comma: Option<usize>,
+}
 
 impl RawSample<'_> {
     pub fn all_labels(&self) -> Labels {
-        Labels::from_pairs(self.labels.iter().map(|(name, value)| (*name, value.as_str())).chain([(NAME, self.name)]))
+        Labels::from_pairs(self.labels.iter().map(|(name, value)| (&**name, value.as_str())).chain([(NAME, &*self.name)]))
     }
 
     pub fn label(&self, name: &str) -> Option<&str> {
@@ -78,22 +90,23 @@ pub(super) fn line(text: &str) -> Result<Line<'_>, Wrong> {
 
 /// `# TYPE name kind`, `# HELP name text`, `# UNIT name unit`, one blank between; the last may be empty but for a kind.
 fn metadata(text: &str) -> Result<Metadata<'_>, Wrong> {
-    let mut words = text.splitn(4, ' ');
+    let mut words = text.splitn(3, ' ');
     let (hash, keyword) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if hash != "#" || !matches!(keyword, "TYPE" | "HELP" | "UNIT") {
         return wrong(0, format!("a line with # is # TYPE, # HELP, # UNIT or # EOF, not {:?}", clip(text)));
     }
     let name_at = hash.len() + keyword.len() + 2;
-    let (Some(name), Some(rest)) = (words.next(), words.next()) else {
-        return wrong(text.len(), format!("# {keyword} needs a name and what is said of it"));
-    };
-    if !is_metric_name(name) {
-        return wrong(name_at, format!("not a metric name: {:?}", clip(name)));
+    let needs = || wrong(text.len(), format!("# {keyword} needs a name and what is said of it"));
+    let Some(named) = words.next() else { return needs() };
+    if !named.contains(' ') {
+        return needs();
     }
+    let (name, rest) = line::metadata_name(named, &[' ']).map_err(|reason| Wrong { at: name_at, reason })?;
+    let Some(rest) = rest else { return needs() };
     let says = match keyword {
         "TYPE" => match kind(rest) {
             Some(kind) => Says::Kind(kind),
-            None => return wrong(name_at + name.len() + 1, format!("not a metric type: {:?}", clip(rest))),
+            None => return wrong(text.len() - rest.len(), format!("not a metric type: {:?}", clip(rest))),
         },
         "HELP" => Says::Help(unescaped(rest)),
         _ => Says::Unit(rest.to_owned()),
@@ -153,11 +166,18 @@ impl<'a> Cursor<'a> {
     }
 
     fn sample(mut self) -> Result<RawSample<'a>, Wrong> {
-        let name = self.until(&['{', ' ']);
-        if !is_metric_name(name) {
-            return wrong(0, format!("not a metric name: {:?}", clip(name)));
+        let plain = self.until(&['{', ' ']);
+        let is_quoted = plain.is_empty() && self.rest().starts_with('{');
+        if !is_quoted && !is_metric_name(plain) {
+            return wrong(0, format!("not a metric name: {:?}", clip(plain)));
         }
-        let (labels, mut comma) = if self.eat("{") { self.labels()? } else { (Vec::new(), None) };
+        let Braces { labels, metric, mut comma } = if self.eat("{") { self.labels()? } else { Braces::default() };
+        let name = match metric {
+            None if is_quoted => return wrong(0, "a sample needs a metric name"),
+            None => Cow::Borrowed(plain),
+            Some((_, name)) if is_quoted => name.into(),
+            Some((at, name)) => return wrong(at, format!("{:?} is a second metric name", clip(&name))),
+        };
         self.expect(" ", "expected one blank and a value")?;
         let value_at = self.at;
         let value = self.number()?;
@@ -176,27 +196,40 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// After `{`, up to and with `}`; and where a comma stood before it.
-    fn labels(&mut self) -> Result<(Pairs<'a>, Option<usize>), Wrong> {
-        let mut labels: Pairs<'a> = Vec::new();
-        let mut comma = None;
+    /// After `{`, up to and with `}`.
+    fn labels(&mut self) -> Result<Braces<'a>, Wrong> {
+        let mut read = Braces::default();
         while !self.eat("}") {
             let at = self.at;
-            let name = self.until(&['=', '}', ',', '"', ' ']);
-            if !is_label_name(name) {
-                return wrong(at, format!("not a label name: {:?}", clip(name)));
+            let name = self.name()?;
+            if matches!(name, Cow::Owned(_)) && self.rest().starts_with([',', '}']) {
+                if let Some((_, name)) = read.metric.replace((at, name.into_owned())) {
+                    return wrong(at, format!("a second metric name after {:?}", clip(&name)));
+                }
+            } else {
+                if read.labels.iter().any(|(other, _)| *other == name) {
+                    return wrong(at, format!("label {} appears twice", clip(&name)));
+                }
+                self.expect("=\"", "expected =\" after a label's name")?;
+                read.labels.push((name, self.quoted()?));
             }
-            if labels.iter().any(|(other, _)| *other == name) {
-                return wrong(at, format!("label {} appears twice", clip(name)));
-            }
-            self.expect("=\"", "expected =\" after a label's name")?;
-            labels.push((name, self.quoted()?));
-            comma = self.rest().starts_with(',').then_some(self.at);
+            read.comma = self.rest().starts_with(',').then_some(self.at);
             if !self.eat(",") && !self.rest().starts_with('}') {
                 return wrong(self.at, "expected , or } after a label");
             }
         }
-        Ok((labels, comma))
+        Ok(read)
+    }
+
+    /// A label's name, or the metric's; owned where it stands in quotes.
+    fn name(&mut self) -> Result<Cow<'a, str>, Wrong> {
+        let at = self.at;
+        if self.eat("\"") {
+            let name = self.quoted()?;
+            return if name.is_empty() { wrong(at, "a name in quotes is empty") } else { Ok(name.into()) };
+        }
+        let name = self.until(&['=', '}', ',', '"', ' ']);
+        if is_label_name(name) { Ok(name.into()) } else { wrong(at, format!("not a label name: {:?}", clip(name))) }
     }
 
     /// After the opening quote, up to and with the closing one.
@@ -214,14 +247,17 @@ impl<'a> Cursor<'a> {
                 _ => {}
             }
         }
-        wrong(began, "a label's value does not end")
+        wrong(began, "a label's value, or a name in quotes, does not end")
     }
 
     /// After ` # `.
     fn exemplar(&mut self) -> Result<(RawExemplar<'a>, Option<usize>), Wrong> {
         self.expect("{", "expected an exemplar's labels")?;
         let at = self.at;
-        let (labels, comma) = self.labels()?;
+        let Braces { labels, metric, comma } = self.labels()?;
+        if let Some((at, _)) = metric {
+            return wrong(at, "expected =\" after a label's name");
+        }
         let length: usize = labels.iter().map(|(name, value)| name.len() + value.chars().count()).sum();
         if length > EXEMPLAR_CHARACTERS_MAX {
             return wrong(at, format!("an exemplar's labels have {length} characters, above {EXEMPLAR_CHARACTERS_MAX}"));

@@ -36,6 +36,24 @@ fn samples() {
 }
 
 #[test]
+fn names_in_quotes() {
+    let body = "# TYPE \"my.métric\" counter\n# UNIT \"my.métric\" \n# HELP \"my.métric\" x y\n\
+                {\"my.métric_total\",\"le.x\"=\"1\",b=\"c\"} 1 # {\"t.id\"=\"x\"} 2\n# EOF\n";
+    check(body, Ok(&[(r#"{__name__="my.métric_total", b="c", le.x="1"}"#, 1.0, None)]));
+    let seen = parse(body).unwrap();
+    assert_eq!((seen.families[0].name.as_str(), seen.families[0].help.as_str()), ("my.métric", "x y"));
+    assert_eq!(seen.exemplars[0].labels.get("t.id"), "x");
+    check("{b=\"c\",\"a b\"} 1\n# EOF\n", Ok(&[(r#"{__name__="a b", b="c"}"#, 1.0, None)]));
+    check("a{\"b\"} 1\n# EOF\n", Err("line 1, column 3: \"b\" is a second metric name"));
+    check("{\"a\",\"b\"} 1\n# EOF\n", Err("line 1, column 6: a second metric name after \"a\""));
+    check("{b=\"c\"} 1\n# EOF\n", Err("line 1, column 1: a sample needs a metric name"));
+    check("{\"\"} 1\n# EOF\n", Err("line 1, column 2: a name in quotes is empty"));
+    check("{\"a} 1\n# EOF\n", Err("line 1, column 2: a label's value, or a name in quotes, does not end"));
+    check("a_total 1 # {\"b\"} 1\n# EOF\n", Err("line 1, column 14: expected =\""));
+    check("# TYPE \"a.b\"counter x\n# EOF\n", Err("line 1, column 8: not a metric name"));
+}
+
+#[test]
 fn broken_lines_say_where() {
     check("", Err("line 1, column 1: an empty line"));
     check("a 1\n", Err("line 2, column 1: an empty line"));
@@ -43,7 +61,7 @@ fn broken_lines_say_where() {
     check("a 1\n# EOF\n\n", Err("line 4, column 1: text after # EOF"));
     check("a 1\n# EOF\nb 1", Err("line 3, column 1: text after # EOF"));
     check("a 1\nbc{d=\"ü\"e=\"f\"} 1\n# EOF\n", Err("line 2, column 9: expected , or }"));
-    check("a{b=\"c} 1\n# EOF\n", Err("line 1, column 5: a label's value does not end"));
+    check("a{b=\"c} 1\n# EOF\n", Err("line 1, column 5: a label's value, or a name in quotes, does not end"));
     check("a  1\n# EOF\n", Err("line 1, column 3: not a number"));
     check("a 1 2 \n# EOF\n", Err("line 1, column 6: unexpected"));
     check("a 1\r\n# EOF\n", Err("line 1, column 3: not a number"));
@@ -52,6 +70,7 @@ fn broken_lines_say_where() {
     check("#a\n# EOF\n", Err("line 1, column 1: a line with #"));
     check("# TYPE a untyped\n# EOF\n", Err("line 1, column 10: not a metric type"));
     check("# TYPE a\n# EOF\n", Err("line 1, column 9: # TYPE needs"));
+    check("# HELP a\tb c d\n# EOF\n", Err("line 1, column 8: not a metric name"));
     check("# HELP a.b c\n# EOF\n", Err("line 1, column 8: not a metric name"));
 }
 

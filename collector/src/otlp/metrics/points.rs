@@ -178,9 +178,11 @@ fn custom(place: &Place, custom_bounds: Vec<f64>, counts: &[u64], count: u64, su
 
 fn native(rows: &mut Rows<'_>, place: Place, histogram: Histogram, exemplars: Vec<Exemplar>) -> Result<(), Refusal> {
     rows.charge(histogram.memory())?;
+    let mut histogram = Arc::new(histogram);
+    rows.context.quota.histogram(&mut histogram, || place.labels.to_string())?;
     rows.gather(place.labels, STALE_NAN)?;
     if !place.is_gone {
-        rows.point[0].histogram = Some(Arc::new(histogram));
+        rows.point[0].histogram = Some(histogram);
         rows.point[0].exemplars = exemplars;
     }
     Ok(())

@@ -238,7 +238,19 @@ export interface Series {
   metric: Record<string, string>;
   value?: [number, string];
   values?: [number, string][];
+  histogram?: [number, Histogram];
+  histograms?: [number, Histogram][];
 }
+
+/** A native histogram; buckets without observations are left out. */
+export interface Histogram {
+  count: string;
+  sum: string;
+  buckets?: Bucket[];
+}
+
+/** Which bounds belong to it (0 the upper, 1 the lower, 2 none, 3 both), lower and upper bound, observations. */
+export type Bucket = [number, string, string, string];
 
 export interface PromData {
   resultType: 'matrix' | 'vector' | 'scalar' | 'string';

@@ -46,6 +46,16 @@ export function unitOf(query: string): Unit {
   return unit !== 'none' && metricUses(query).length > 1 && !/(?<![\w.])\d/.test(sums) ? 'ratio' : 'none';
 }
 
+/** What the bounds of native histograms in the query's result are measured in: a rate of histograms is one of counts, its bounds stay. */
+export function boundUnit(query: string): Unit {
+  return unitOf(bareQuery(query).replace(/\b(?:rate|irate|deriv)(?=\s*\()/g, 'last_over_time'));
+}
+
+/** Whether the query's counts are a second's. */
+export function isRate(query: string): boolean {
+  return [...skeleton(query).matchAll(/([a-zA-Z_]\w*)\s*\(/g)].some((found) => RATES.has(found[1]!));
+}
+
 function nameUnit(name: string, calls: string[]): Unit {
   const rate = calls.some((call) => RATES.has(call));
   if (/_ratio$/.test(name)) return rate ? 'none' : 'ratio';

@@ -5,7 +5,8 @@ import { useAsk } from '../core/ask';
 import { clock, count, counted, duration } from '../core/format';
 import { params, setParams } from '../core/route';
 import { isoNanos, nowNanos, resolveRange, SECOND, type Range } from '../core/time';
-import type { PromData, Series } from '../core/types';
+import type { Histogram, PromData, Series } from '../core/types';
+import { HeatMap, HistogramCell } from '../graph/heatmap';
 import { COLORS, Plot } from '../graph/plot';
 import { columns, graphStep, lastOf, sample, seriesName, type Steps } from '../graph/series';
 import { inUnit, unitOf, type Unit } from '../graph/unit';
@@ -17,6 +18,8 @@ import { Unknown } from '../parts/unknown';
 /** Series drawn at most; the rest is said, not drawn. */
 const SERIES_MAX = 200;
 const POINTS = 400;
+/** Heat maps drawn at most: each takes a page's width. */
+const HEATS_MAX = 12;
 
 export function Metrics() {
   const [round, setRound] = useState(0);
@@ -63,7 +66,9 @@ function Graph({ query, range, round, label, onPick }: GraphProps) {
   const step = graphStep(end - start, POINTS);
   const asked = useAsk(`${query} ${start} ${end} ${round}`, (signal) => api.promRange({ query, start, end, step }, signal));
   const series = useMemo(() => seriesOf(asked.data), [asked.data]);
-  const drawn = useMemo(() => series.slice(0, SERIES_MAX), [series]);
+  const numbers = useMemo(() => series.filter((one) => one.values || !one.histograms), [series]);
+  const heats = useMemo(() => series.filter((one) => one.histograms), [series]);
+  const drawn = useMemo(() => numbers.slice(0, SERIES_MAX), [numbers]);
   const steps = useMemo(() => ({ start, end, step }), [start, end, step]);
   const data = useMemo(() => columns(drawn, steps), [drawn, steps]);
   const unit = unitOf(query);
@@ -75,9 +80,11 @@ function Graph({ query, range, round, label, onPick }: GraphProps) {
   if (series.length === 0) return <Empty title="The query has no series in this range">Nothing matched in “{label}”.<UnknownMetrics query={query} onPick={onPick} /></Empty>;
   return (
     <>
-      <div class="graph" data-series={series.length}><Plot data={data} names={names} hidden={hidden} steps={steps} unit={unit} onZoom={zoom} summary={`Graph of ${counted(series.length, 'series', 'series')}, every ${counted(step, 'second')}`} /></div>
-      <p class="muted graph-said">{clock(range.start, true).slice(0, 19)} to {clock(range.end, true).slice(0, 19)}, a point every {duration(BigInt(step) * SECOND)}{unit === 'none' ? '' : `, in ${unit}`}; drag to zoom</p>
-      {series.length > SERIES_MAX && <p class="warn">{count(series.length)} series; the first {SERIES_MAX} are drawn. Aggregate, or select fewer.</p>}
+      {numbers.length > 0 && <div class="graph" data-series={numbers.length}><Plot data={data} names={names} hidden={hidden} steps={steps} unit={unit} onZoom={zoom} summary={`Graph of ${counted(numbers.length, 'series', 'series')}, every ${counted(step, 'second')}`} /></div>}
+      <p class="muted graph-said">{clock(range.start, true).slice(0, 19)} to {clock(range.end, true).slice(0, 19)}, a point every {duration(BigInt(step) * SECOND)}{unit === 'none' ? '' : `, in ${unit}`}{numbers.length > 0 && '; drag to zoom'}</p>
+      {numbers.length > SERIES_MAX && <p class="warn">{count(numbers.length)} series; the first {SERIES_MAX} are drawn. Aggregate, or select fewer.</p>}
+      {heats.length > HEATS_MAX && <p class="warn">{count(heats.length)} series of histograms; the first {HEATS_MAX} are drawn. Aggregate, or select fewer.</p>}
+      {heats.slice(0, HEATS_MAX).map((one) => <HeatMap key={seriesName(one.metric)} series={one} steps={steps} query={query} />)}
       <Legend data={data} names={names} hidden={hidden} steps={steps} unit={unit} onHide={setHidden} />
     </>
   );
@@ -141,11 +148,16 @@ function Table({ query, at, round, onPick }: { query: string; at: bigint; round:
     <div class="table-box" tabIndex={0} role="region" aria-label="Values">
       <table>
         <thead><tr><th scope="col">Series, at {clock(at, true)}</th><th scope="col" class="number">Value</th></tr></thead>
-        <tbody>{rows.slice(0, 1000).map((row) => <tr key={seriesName(row.metric)}><td class="series-name mono">{seriesName(row.metric)}</td><td class="number mono" title={row.value?.[1]}>{row.value ? told(row.value[1], unitOf(query)) : row.values?.map(([, value]) => value).join(' ')}</td></tr>)}</tbody>
+        <tbody>{rows.slice(0, 1000).map((row) => <tr key={seriesName(row.metric)}><td class="series-name mono">{seriesName(row.metric)}</td><td class="number mono" title={row.value?.[1]}>{row.value ? told(row.value[1], unitOf(query)) : row.values?.map(([, value]) => value).join(' ')}{histogramsOf(row).map(([at, histogram]) => <HistogramCell key={at} histogram={histogram} />)}</td></tr>)}</tbody>
       </table>
       {rows.length > 1000 && <p class="warn pad">{count(rows.length)} rows; the first 1,000 are shown.</p>}
     </div>
   );
+}
+
+/** At an instant one; of a range of samples the newest ten. */
+function histogramsOf(row: Series): [number, Histogram][] {
+  return row.histogram ? [row.histogram] : (row.histograms ?? []).slice(-10);
 }
 
 /** A value in its unit; a number without one, or none at all, as the server wrote it. */

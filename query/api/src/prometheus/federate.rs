@@ -12,13 +12,14 @@ use axum::response::{IntoResponse, Response};
 use weir_access::Granted;
 use weir_budget::{RequestBudget, millis};
 use weir_model::histogram::{CUSTOM_BUCKETS_SCHEMA, Histogram};
-use weir_model::label::{Labels, NAME, is_label_name};
+use weir_model::label::{Labels, NAME};
 use weir_model::metric::is_stale;
 use weir_model::select::{Budget, Coverage, MetricSelect, ReadError, Series, label_bytes};
 use weir_model::time::SECOND;
 
 use super::Api;
 use super::answer::{ApiError, sample, timestamp};
+use super::escaping::{Escaping, escaped, is_metric_name};
 use super::params::Params;
 use crate::call::Call;
 use crate::reply::Text;
@@ -81,22 +82,22 @@ fn newest(series: &Series) -> Option<Newest> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Format {
     is_openmetrics: bool,
-    /// Names that are no identifiers come in quotes; else with `_` for each letter that may not be there.
-    takes_utf8: bool,
+    /// As the client named it.
+    escaping: Option<Escaping>,
 }
 
 impl Format {
     fn of(headers: &HeaderMap) -> Self {
         let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let (mut best, mut best_weight) = (Self { is_openmetrics: false, takes_utf8: false }, 0.0);
+        let (mut best, mut best_weight) = (Self { is_openmetrics: false, escaping: None }, 0.0);
         for clause in accept.flat_map(|value| value.split(',')) {
             let mut parts = clause.split(';').map(str::trim);
             let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let (mut weight, mut takes_utf8, mut version) = (1.0, false, String::new());
+            let (mut weight, mut escaping, mut version) = (1.0, None, String::new());
             for (name, value) in parts.filter_map(|part| part.split_once('=')) {
                 match name.trim().to_ascii_lowercase().as_str() {
                     "q" => weight = value.trim().parse().unwrap_or(0.0),
-                    "escaping" => takes_utf8 = value.trim() == "allow-utf-8",
+                    "escaping" => escaping = Escaping::of(value.trim()),
                     "version" => version = value.trim().to_owned(),
                     _ => {}
                 }
@@ -104,19 +105,30 @@ impl Format {
             let is_openmetrics = kind == "application/openmetrics-text" && ["", "1.0.0", "0.0.1"].contains(&version.as_str());
             let is_text = kind == "text/plain" && ["", "0.0.4", "1.0.0"].contains(&version.as_str());
             if (is_openmetrics || is_text) && weight > best_weight {
-                (best, best_weight) = (Self { is_openmetrics, takes_utf8 }, weight);
+                (best, best_weight) = (Self { is_openmetrics, escaping }, weight);
             }
         }
         best
     }
 
     fn content_type(self) -> &'static str {
-        match (self.is_openmetrics, self.takes_utf8) {
-            (false, false) => "text/plain; version=0.0.4; charset=utf-8",
-            (false, true) => "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
-            (true, false) => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            (true, true) => "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+        use Escaping::{AllowUtf8, Dots, Underscores, Values};
+        match (self.is_openmetrics, self.escaping) {
+            (false, None) => "text/plain; version=0.0.4; charset=utf-8",
+            (false, Some(Underscores)) => "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+            (false, Some(Dots)) => "text/plain; version=0.0.4; charset=utf-8; escaping=dots",
+            (false, Some(Values)) => "text/plain; version=0.0.4; charset=utf-8; escaping=values",
+            (false, Some(AllowUtf8)) => "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+            (true, None) => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            (true, Some(Underscores)) => "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+            (true, Some(Dots)) => "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=dots",
+            (true, Some(Values)) => "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=values",
+            (true, Some(AllowUtf8)) => "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
         }
+    }
+
+    fn escaping(self) -> Escaping {
+        self.escaping.unwrap_or(Escaping::Underscores)
     }
 }
 
@@ -174,7 +186,7 @@ impl Exposition<'_> {
 
     fn line(&mut self, own: &Newest, suffix: &str, le: Option<&str>, value: f64) -> Result<(), ReadError> {
         let name = format!("{}{suffix}", name_of(own));
-        let is_quoted = self.format.takes_utf8 && !is_metric_name(&name);
+        let is_quoted = self.format.escaping() == Escaping::AllowUtf8 && !is_metric_name(&name);
         let mut line = if is_quoted { format!("{{{}", self.name(&name)) } else { format!("{}{{", self.name(&name)) };
         let mut is_first = !is_quoted;
         let mut put = |name: &str, value: &str| {
@@ -195,38 +207,16 @@ impl Exposition<'_> {
     }
 
     fn name(&self, name: &str) -> String {
-        spelled(name, is_metric_name(name), |letter| letter == ':', self.format.takes_utf8)
+        self.format.escaping().metric(name)
     }
 
     fn label_name(&self, name: &str) -> String {
-        spelled(name, is_label_name(name), |_| false, self.format.takes_utf8)
+        self.format.escaping().label(name)
     }
 }
 
 fn name_of(own: &Newest) -> &str {
     own.labels.get(NAME)
-}
-
-fn is_metric_name(name: &str) -> bool {
-    is_label_name(&name.replace(':', "_"))
-}
-
-fn spelled(name: &str, is_plain: bool, also: impl Fn(char) -> bool, takes_utf8: bool) -> String {
-    if is_plain {
-        return name.to_owned();
-    }
-    if takes_utf8 {
-        return format!("\"{}\"", escaped(name));
-    }
-    let letter = |(i, letter): (usize, char)| {
-        let fits = letter == '_' || letter.is_ascii_alphabetic() || also(letter) || (i > 0 && letter.is_ascii_digit());
-        if fits { letter } else { '_' }
-    };
-    name.chars().enumerate().map(letter).collect()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
 }
 
 #[cfg(test)]
@@ -251,22 +241,11 @@ mod tests {
         check("application/vnd.google.protobuf;q=0.9,text/plain;q=0.2", text);
         let utf8 = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
         check("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;q=0.5", utf8);
-    }
-
-    #[test]
-    fn names_are_spelled_as_the_client_takes_them() {
-        let check = |name: &str, plain: &str, quoted: &str| {
-            let of = |takes_utf8| Exposition::spell(name, takes_utf8);
-            assert_eq!((of(false).as_str(), of(true).as_str()), (plain, quoted));
-        };
-        check("a:b_c", "a:b_c", "a:b_c");
-        check("a.b", "a_b", "\"a.b\"");
-        check("9é", "__", "\"9é\"");
-    }
-
-    impl Exposition<'_> {
-        fn spell(name: &str, takes_utf8: bool) -> String {
-            spelled(name, is_metric_name(name), |letter| letter == ':', takes_utf8)
+        check("text/plain;version=1.0.0;escaping=allow-utf-8", "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8");
+        for escaping in ["underscores", "dots", "values"] {
+            check(&format!("application/openmetrics-text;escaping={escaping}"), &format!("{openmetrics}; escaping={escaping}"));
+            check(&format!("text/plain;version=0.0.4;escaping={escaping}"), &format!("{text}; escaping={escaping}"));
         }
+        check("text/plain;escaping=runes", text);
     }
 }

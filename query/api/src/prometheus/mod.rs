@@ -5,6 +5,7 @@
 mod answer;
 pub(crate) mod cardinality;
 mod delete;
+mod escaping;
 mod exemplars;
 mod federate;
 mod histogram;

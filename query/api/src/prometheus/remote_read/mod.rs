@@ -2,10 +2,12 @@
 //! The whole answer is made before it is sent, within the query's budget. Hints are not followed: they say what may be left out.
 //! Source: prompb/remote.proto of Prometheus.
 //!
-//! - [`prompb`]: its own messages. [`xor`]: samples as a chunk.
-//!
-//! Histograms go as samples alone: a caller that takes both gets those where a series has one.
+//! - [`prompb`]: its own messages. [`chunks`]: a series as chunks; [`xor`]: numbers as one; [`histograms`]: histograms; [`bits`]: what
+//!   chunks are made of.
 
+mod bits;
+mod chunks;
+mod histograms;
 mod prompb;
 #[cfg(test)]
 mod tests;
@@ -48,54 +50,20 @@ enum Shape {
     Chunks,
 }
 
-/// Why an answer is not made in a shape.
-enum Failure {
-    /// Series with histograms do not fit into it.
-    Histograms,
-    Api(ApiError),
-}
-
-impl From<ReadError> for Failure {
-    fn from(error: ReadError) -> Self {
-        Self::Api(error.into())
-    }
-}
-
-impl From<ApiError> for Failure {
-    fn from(error: ApiError) -> Self {
-        Self::Api(error)
-    }
-}
-
 /// `POST read`, a snappy block.
 pub(super) async fn read(api: Call, granted: Granted, body: Body) -> Result<Response, ApiError> {
     let too_large = |_| ApiError::bad_data(format!("a body that does not come, or of more than {BODY_BYTES_MAX} bytes"));
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(too_large)?;
     let request = decode(&body)?;
     let work = move |api: &Api, budget: &RequestBudget| {
-        let shapes = shapes(&request)?;
-        let ask = |shape| answer(api, &granted.scope, &request, shape, budget);
-        match ask(shapes[0]) {
-            Err(Failure::Histograms) if shapes.contains(&Shape::Samples) => ask(Shape::Samples).map_err(ApiError::from),
-            answered => answered.map_err(ApiError::from),
-        }
+        let shape = shape(&request)?;
+        answer(api, &granted.scope, &request, shape, budget)
     };
     let mut response = api.answer(work).await?;
     if response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == SAMPLES) {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
     }
     Ok(response)
-}
-
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Histograms => {
-                Self::bad_data("series with native histograms are given as SAMPLES, which the request does not accept")
-            }
-            Failure::Api(error) => error,
-        }
-    }
 }
 
 /// A declared size is checked before anything is allocated for it.
@@ -113,19 +81,17 @@ fn decode(body: &[u8]) -> Result<ReadRequest, ApiError> {
     Ok(request)
 }
 
-/// What the caller accepts, in its order; samples where it says nothing.
-fn shapes(request: &ReadRequest) -> Result<Vec<Shape>, ApiError> {
-    let known = request.accepted_response_types.iter().filter_map(|number| match number {
+/// The first that the caller accepts and that is known; samples where it says nothing.
+fn shape(request: &ReadRequest) -> Result<Shape, ApiError> {
+    if request.accepted_response_types.is_empty() {
+        return Ok(Shape::Samples);
+    }
+    let mut known = request.accepted_response_types.iter().filter_map(|number| match number {
         0 => Some(Shape::Samples),
         1 => Some(Shape::Chunks),
         _ => None,
     });
-    let shapes: Vec<Shape> = known.collect();
-    match (shapes.is_empty(), request.accepted_response_types.is_empty()) {
-        (true, true) => Ok(vec![Shape::Samples]),
-        (true, false) => Err(ApiError::bad_data("none of the accepted response types is known")),
-        _ => Ok(shapes),
-    }
+    known.next().ok_or_else(|| ApiError::bad_data("none of the accepted response types is known"))
 }
 
 /// Bytes of an answer, counted as they grow. What is not handed over is given back.
@@ -174,14 +140,14 @@ impl Bytes<'_> {
     }
 }
 
-fn answer(api: &Api, scope: &Scope, request: &ReadRequest, shape: Shape, budget: &RequestBudget) -> Result<Reply, Failure> {
+fn answer(api: &Api, scope: &Scope, request: &ReadRequest, shape: Shape, budget: &RequestBudget) -> Result<Reply, ApiError> {
     let (mut all, mut coverage) = (Bytes { budget, bytes: Vec::new() }, Coverage::default());
     let mut patterns = PatternBudget::default();
     for (index, query) in request.queries.iter().enumerate() {
         let select = select(scope, query, &mut patterns)?;
         let own = match shape {
             Shape::Samples => samples(api, &select, &mut all)?,
-            Shape::Chunks => chunks(api, &select, index as i64, &mut all)?,
+            Shape::Chunks => frames(api, &select, index as i64, &mut all)?,
         };
         coverage.merge(own);
     }
@@ -215,7 +181,7 @@ fn select(scope: &Scope, query: &Query, patterns: &mut PatternBudget) -> Result<
 }
 
 /// One `QueryResult`: its series are written before its length is known, so apart.
-fn samples(api: &Api, select: &MetricSelect, all: &mut Bytes<'_>) -> Result<Coverage, Failure> {
+fn samples(api: &Api, select: &MetricSelect, all: &mut Bytes<'_>) -> Result<Coverage, ReadError> {
     let mut result = Bytes { budget: all.budget, bytes: Vec::new() };
     let mut cursor = api.metrics.cursor(select, all.budget)?;
     let mut series = Series::default();
@@ -230,15 +196,12 @@ fn samples(api: &Api, select: &MetricSelect, all: &mut Bytes<'_>) -> Result<Cove
     Ok(cursor.coverage())
 }
 
-fn chunks(api: &Api, select: &MetricSelect, query_index: i64, all: &mut Bytes<'_>) -> Result<Coverage, Failure> {
+fn frames(api: &Api, select: &MetricSelect, query_index: i64, all: &mut Bytes<'_>) -> Result<Coverage, ReadError> {
     let mut cursor = api.metrics.cursor(select, all.budget)?;
     let mut series = Series::default();
     while cursor.next(&mut series)? {
-        if !series.histograms.is_empty() {
-            return Err(Failure::Histograms);
-        }
         // A series of many chunks goes in several frames, which the caller puts together.
-        let chunks: Vec<prompb::Chunk> = xor::chunks(&series.timestamps, &series.values).collect();
+        let chunks = chunks::chunks(&series);
         let mut rest = &chunks[..];
         while !rest.is_empty() {
             let mut bytes = 0;

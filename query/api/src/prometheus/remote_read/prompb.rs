@@ -63,7 +63,7 @@ pub(crate) struct Chunk {
     pub min_time_ms: i64,
     #[prost(int64, tag = "2")]
     pub max_time_ms: i64,
-    /// 1 is XOR.
+    /// 1 is XOR, 2 integer histograms, 3 float histograms.
     #[prost(int32, tag = "3")]
     pub r#type: i32,
     #[prost(bytes = "vec", tag = "4")]

@@ -54,6 +54,19 @@ fn told(series: &[TimeSeries]) -> Vec<(String, Vec<(i64, f64)>)> {
     series.iter().map(|own| (labels(own), samples(own))).collect()
 }
 
+/// Frames of a stream, each with its checksum.
+fn streamed(mut rest: &[u8]) -> Vec<ChunkedReadResponse> {
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let length = prost::encoding::decode_varint(&mut rest).unwrap() as usize;
+        let (checksum, message) = (u32::from_be_bytes(rest[..4].try_into().unwrap()), &rest[4..4 + length]);
+        assert_eq!(checksum, crc32c::crc32c(message));
+        rest = &rest[4 + length..];
+        frames.push(ChunkedReadResponse::decode(message).unwrap());
+    }
+    frames
+}
+
 #[tokio::test]
 async fn queries_are_answered_as_samples() {
     let hits = query(30_000, &[(0, "__name__", "hits_total"), (3, "pod", "a")]);
@@ -73,16 +86,9 @@ async fn queries_are_answered_in_a_stream_of_chunks() {
     let (status, headers, body) = ask(queries, vec![7, 1, 0]).await;
     assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, STREAMED));
     assert!(!headers.contains_key("content-encoding"));
-    let (mut rest, mut series) = (&body[..], Vec::new());
-    while !rest.is_empty() {
-        let length = prost::encoding::decode_varint(&mut rest).unwrap() as usize;
-        let (checksum, message) = (u32::from_be_bytes(rest[..4].try_into().unwrap()), &rest[4..4 + length]);
-        assert_eq!(checksum, crc32c::crc32c(message));
-        rest = &rest[4 + length..];
-        let frame = ChunkedReadResponse::decode(message).unwrap();
-        assert_eq!(frame.query_index, 1);
-        series.extend(frame.chunked_series);
-    }
+    let frames = streamed(&body);
+    assert!(frames.iter().all(|frame| frame.query_index == 1));
+    let series: Vec<_> = frames.into_iter().flat_map(|frame| frame.chunked_series).collect();
     let pods: Vec<&str> = series.iter().map(|own| own.labels[1].value.as_str()).collect();
     assert_eq!(pods, ["a", "b"]);
     let chunk = &series[0].chunks[0];
@@ -116,7 +122,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_caller_of_chunks_gets_histograms_as_samples_if_it_takes_those() {
+async fn histograms_are_chunks_and_samples_as_the_caller_accepts_first() {
     let with_histogram = || {
         let mut store = store();
         store.push_histogram(&Labels::from_pairs([("__name__", "hits_total"), ("pod", "c")]), 30_000, Arc::new(integer()));
@@ -127,14 +133,19 @@ async fn a_caller_of_chunks_gets_histograms_as_samples_if_it_takes_those() {
         let request = ReadRequest { queries, accepted_response_types };
         snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
     };
-    let (status, headers, answer) = send_to(with_histogram(), QueryConfig::default(), body(vec![1, 0])).await;
+    let (status, headers, answer) = send_to(with_histogram(), QueryConfig::default(), body(vec![0, 1])).await;
     assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, SAMPLES));
     let answer = snap::raw::Decoder::new().decompress_vec(&answer).unwrap();
     let series = ReadResponse::decode(&answer[..]).unwrap().results.remove(0).timeseries;
     assert_eq!(series.iter().map(|own| (own.samples.len(), own.histograms.len())).collect::<Vec<_>>(), [(2, 0), (2, 0), (0, 1)]);
-    let (status, _, answer) = send_to(with_histogram(), QueryConfig::default(), body(vec![1])).await;
-    let answer = String::from_utf8(answer).unwrap();
-    assert!(status == 400 && answer.contains("native histograms are given as SAMPLES"), "{status} {answer}");
+    for accepted in [vec![1, 0], vec![1]] {
+        let (status, headers, answer) = send_to(with_histogram(), QueryConfig::default(), body(accepted)).await;
+        assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, STREAMED));
+        let chunks: Vec<_> = streamed(&answer).into_iter().flat_map(|own| own.chunked_series).map(|own| own.chunks).collect();
+        let kinds: Vec<_> = chunks.iter().map(|chunks| chunks.iter().map(|chunk| chunk.r#type).collect::<Vec<_>>()).collect();
+        assert_eq!(kinds, [[1], [1], [2]]);
+        assert_eq!((chunks[2][0].min_time_ms, &chunks[2][0].data[..3]), (30_000, &[0, 1, 0xc0][..]));
+    }
 }
 
 #[test]

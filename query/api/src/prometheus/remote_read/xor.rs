@@ -1,11 +1,12 @@
 //! Samples as Prometheus' XOR chunks, after Gorilla (VLDB 2015) §4.1. Pure. Source: tsdb/chunkenc/xor.go of Prometheus.
 
-use weir_model::varint::{put_varint, zigzag};
+use weir_model::varint::zigzag;
 
+use super::bits::{Bits, Window};
 use super::prompb::Chunk;
 
 /// Samples of a chunk, as Prometheus has them.
-const SAMPLES: usize = 120;
+pub(super) const SAMPLES: usize = 120;
 /// Of [`Chunk`].
 const XOR: i32 = 1;
 
@@ -19,43 +20,10 @@ pub(super) fn chunks<'a>(timestamps: &'a [i64], values: &'a [f64]) -> impl Itera
     })
 }
 
-/// Bits, the highest of a byte first.
-struct Bits {
-    bytes: Vec<u8>,
-    /// Free bits of the last byte.
-    free: u32,
-}
-
-impl Bits {
-    /// The lowest `count` bits of a number, the highest of them first.
-    fn put(&mut self, number: u64, count: u32) {
-        let mut left = count;
-        while left > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let now = left.min(self.free);
-            let bits = (number >> (left - now)) as u8 & (0xff_u16 >> (8 - now)) as u8;
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= bits << (self.free - now);
-            }
-            self.free -= now;
-            left -= now;
-        }
-    }
-
-    fn put_varint(&mut self, number: u64) {
-        let mut bytes = Vec::new();
-        put_varint(&mut bytes, number);
-        bytes.iter().for_each(|byte| self.put(u64::from(*byte), 8));
-    }
-}
-
 fn encode(timestamps: &[i64], values: &[f64]) -> Vec<u8> {
-    let mut bits = Bits { bytes: (timestamps.len() as u16).to_be_bytes().to_vec(), free: 0 };
+    let mut bits = Bits::after(&(timestamps.len() as u16).to_be_bytes());
     let (mut time, mut delta, mut value) = (0_i64, 0_i64, 0_u64);
-    let mut window = None;
+    let mut window = Window::default();
     for (i, (next, number)) in timestamps.iter().zip(values).enumerate() {
         let number = number.to_bits();
         let own = next.wrapping_sub(time);
@@ -68,12 +36,12 @@ fn encode(timestamps: &[i64], values: &[f64]) -> Vec<u8> {
             _ => put_delta(&mut bits, own.wrapping_sub(delta)),
         }
         if i > 0 {
-            put_value(&mut bits, number ^ value, &mut window);
+            bits.put_xor(number ^ value, &mut window);
             delta = own;
         }
         (time, value) = (*next, number);
     }
-    bits.bytes
+    bits.into_bytes()
 }
 
 /// The difference of two differences of times.
@@ -90,30 +58,6 @@ fn put_delta(bits: &mut Bits, delta: i64) {
         () if fits(17) => put(0b110, 3, 17),
         () if fits(20) => put(0b1110, 4, 20),
         () => put(0b1111, 4, 64),
-    }
-}
-
-/// A value's bits XOR those of the one before. `window`: leading and trailing zeros of the bits that were written last.
-fn put_value(bits: &mut Bits, xor: u64, window: &mut Option<(u32, u32)>) {
-    if xor == 0 {
-        return bits.put(0, 1);
-    }
-    // Five bits say how many lead.
-    let (leading, trailing) = (xor.leading_zeros().min(31), xor.trailing_zeros());
-    match *window {
-        Some((known_leading, known_trailing)) if leading >= known_leading && trailing >= known_trailing => {
-            bits.put(0b10, 2);
-            bits.put(xor >> known_trailing, 64 - known_leading - known_trailing);
-        }
-        _ => {
-            *window = Some((leading, trailing));
-            let count = 64 - leading - trailing;
-            bits.put(0b11, 2);
-            bits.put(u64::from(leading), 5);
-            // 64 is written as 0.
-            bits.put(u64::from(count), 6);
-            bits.put(xor >> trailing, count);
-        }
     }
 }
 
