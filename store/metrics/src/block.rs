@@ -13,10 +13,13 @@ use weir_model::wire::Kind;
 
 use super::chunks::{ChunkEntry, ChunkGroup};
 use super::extras_reader::{self, Extras};
-use super::group::{Group, GroupEntry};
+use super::group::{Group, GroupEntry, Layout};
 use super::postings::{self, LabelIndex};
 use super::samples::Samples;
-use super::schema::{EXTRAS, FAMILIES, GROUPS, POSTINGS, SAMPLES, SERIES, SERIES_EXTRAS, SYMBOLS, Symbols};
+use super::schema::{
+    EXTRAS, FAMILIES, GROUPS, GROUPS_1, POSTINGS, SAMPLES, SAMPLES_1, SERIES, SERIES_EXTRAS, SYMBOLS, Symbols, TIMES,
+};
+use super::times::Times;
 use super::writer::Families;
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
@@ -38,6 +41,7 @@ pub struct MetricsBlock {
     /// Where each pair's list lies in `postings`.
     lists: Vec<Range<usize>>,
     groups: Vec<GroupEntry>,
+    layout: Layout,
     extras: Extras,
     families: Families,
     /// Label sets that readers asked for: a query's second run finds them made. Nothing is held for them before the first.
@@ -63,7 +67,12 @@ impl MetricsBlock {
         let series = parse_series(&unpack(&file, own)?, symbols.len()).map_err(wrong(own))?;
         let postings = unpack(&file, POSTINGS)?;
         let lists = parse_lists(&postings, symbols.len()).map_err(wrong(POSTINGS))?;
-        let groups = parse_groups(&unpack(&file, GROUPS)?, series.ends.len()).map_err(wrong(GROUPS))?;
+        let (layout, own) = if file.section_len(GROUPS_1).is_some() {
+            (Layout::One, GROUPS_1)
+        } else {
+            (Layout::Two(Arc::new(Times::parse(unpack(&file, TIMES)?).map_err(wrong(TIMES))?)), GROUPS)
+        };
+        let groups = parse_groups(&unpack(&file, own)?, series.ends.len()).map_err(wrong(own))?;
         let extras = if has_extras {
             Extras::parse(&unpack(&file, EXTRAS)?, series.ends.len()).map_err(wrong(EXTRAS))?
         } else {
@@ -80,6 +89,7 @@ impl MetricsBlock {
             postings,
             lists,
             groups,
+            layout,
             extras,
             families,
             labels: OnceLock::new(),
@@ -124,6 +134,11 @@ impl MetricsBlock {
             shares.push((Arc::from(tenant.as_str()), amount));
         }
         shares
+    }
+
+    #[cfg(test)]
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     pub(crate) fn groups(&self) -> &[GroupEntry] {
@@ -180,12 +195,13 @@ impl MetricsBlock {
             let series = entry.series_first..entry.series_first + entry.series;
             StoreError::corrupt(self.path(), format!("samples of series {series:?}: {detail}"))
         };
-        let bytes = self.file.section_range(SAMPLES, entry.bytes.clone())?;
+        let section = if matches!(self.layout, Layout::One) { SAMPLES_1 } else { SAMPLES };
+        let bytes = self.file.section_range(section, entry.bytes.clone())?;
         let computed = crc32c::crc32c(&bytes);
         if computed != entry.crc {
             return Err(wrong(format!("checksum {computed:08x}, stored {:08x}", entry.crc)));
         }
-        Group::parse(&bytes, entry).map_err(wrong)
+        Group::parse(&bytes, entry, &self.layout).map_err(wrong)
     }
 
     /// Directories of what samples have beside numbers.
@@ -209,6 +225,10 @@ impl MetricsBlock {
 
     /// Reads all samples, a series at a time, and all lists. Errors with `Corrupt` that says what cannot be read.
     pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
+        if let Layout::Two(times) = &self.layout {
+            let wrong = |detail| StoreError::corrupt(self.path(), format!("section {TIMES}: {detail}"));
+            times.verify().map_err(wrong)?;
+        }
         let (mut samples, mut counts) = (0, Vec::new());
         for entry in &self.groups {
             let group = self.group(entry)?;

@@ -10,7 +10,7 @@ use super::chunks::ChunkGroup;
 use super::extras_reader::verify_chunk;
 use super::group::Group;
 use super::samples::Samples;
-use super::schema::{EXEMPLARS, HISTOGRAMS, STARTS};
+use super::schema::{EXEMPLARS, HISTOGRAMS, SAMPLES, STARTS};
 use super::*;
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{Head, Position};
@@ -68,8 +68,8 @@ fn sections_and_groups() {
     target.run(move |input| {
         let Some((which, packed)) = input.split_first() else { return };
         let which = usize::from(*which) % built.data.sections.len();
-        if built.data.sections[which].0 == "samples.1" {
-            let Ok(group) = Group::parse(packed, &entry) else { return };
+        if built.data.sections[which].0 == SAMPLES {
+            let Ok(group) = Group::parse(packed, &entry, block.layout()) else { return };
             (0..entry.series as usize).for_each(|at| drop(group.read(at, i64::MIN, i64::MAX, &mut Samples::default())));
             return;
         }

@@ -4,7 +4,7 @@
 //! - [`head`]: unsealed scrapes: a table per (target, schema), so that a sample costs no look-up.
 //! - `index`: its names, each once; `head_postings`: which series carry a label; `made_labels`: label sets that readers asked for.
 //! - [`postings`]: label matchers to series ids, for heads and blocks alike.
-//! - `values`, `timestamps`, `group`: the sample codecs.
+//! - `values`, `split`, `timestamps`, `times`, `group`: the sample codecs.
 //! - What samples have beside numbers: `head_extras` in a head; `histogram_runs`, `starts` and `exemplars`, the codecs; `chunks`, where
 //!   their bytes lie in a block; `extras_writer` and `extras_reader`, into a block and out again.
 //! - `writer`, [`block`]: series into a block, and out again.
@@ -45,8 +45,10 @@ pub mod reader;
 pub mod rows;
 mod samples;
 mod schema;
+mod split;
 mod starts;
 mod stored;
+mod times;
 mod timestamps;
 mod values;
 mod walk;
@@ -85,7 +87,7 @@ impl MetricsEngine {
 
 impl Engine for MetricsEngine {
     type Batch = MetricBatch;
-    const MERGE: BlockCost = BlockCost { fixed: 16 << 20, per_byte: 4, per_raw_kib: 128 };
+    const MERGE: BlockCost = BlockCost { fixed: 24 << 20, per_byte: 4, per_raw_kib: 128 };
     const SEAL: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 2, per_raw_kib: 0 };
     type Head = MetricsHead;
     type Block = MetricsBlock;

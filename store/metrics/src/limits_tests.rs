@@ -8,7 +8,7 @@ use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::samples::Samples;
-use super::schema::series_order;
+use super::schema::{SAMPLES, series_order};
 use super::writer::{BlockLimits, BlockWriter, Families};
 use super::*;
 use weir_blocks::blob::MemoryBlob;
@@ -58,7 +58,7 @@ fn write(all: &All, families: &Families) -> Vec<BuiltBlock> {
 fn check_sections(built: &BuiltBlock, block: &MetricsBlock) {
     let series: usize = block.tenants().iter().map(|(_, range)| range.len()).sum();
     let families: usize = block.families().values().map(BTreeMap::len).sum();
-    for (name, bytes) in built.data.sections.iter().filter(|(name, _)| *name != "samples.1") {
+    for (name, bytes) in built.data.sections.iter().filter(|(name, _)| *name != SAMPLES) {
         let raw = Cursor::new(bytes).varint().unwrap() as usize;
         let things = if *name == "families.1" { families } else { series };
         assert!(raw <= SECTION_BYTES || things == 1, "{raw} bytes of {name} for {things}");

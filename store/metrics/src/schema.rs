@@ -29,10 +29,15 @@ pub(crate) const STARTS: &str = "starts.1";
 pub(crate) const EXEMPLARS: &str = "exemplars.1";
 /// Series ids per label pair.
 pub(crate) const POSTINGS: &str = "postings.1";
-/// Directory of the groups in `samples.1`.
-pub(crate) const GROUPS: &str = "groups.1";
+/// Directory of the groups in [`SAMPLES`].
+pub(crate) const GROUPS: &str = "groups.2";
 /// Groups of samples.
-pub(crate) const SAMPLES: &str = "samples.1";
+pub(crate) const SAMPLES: &str = "samples.2";
+/// Timestamps that series share.
+pub(crate) const TIMES: &str = "times.1";
+/// The first two as they were before timestamps were shared and differences split.
+pub(crate) const GROUPS_1: &str = "groups.1";
+pub(crate) const SAMPLES_1: &str = "samples.1";
 /// Metadata of families.
 pub(crate) const FAMILIES: &str = "families.1";
 

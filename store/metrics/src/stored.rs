@@ -178,7 +178,7 @@ impl BlockSamples<'_> {
     ) -> Result<(), SegmentError> {
         let Unpacked { group, held: of_group } = &*self.group;
         let count = group.count(self.at);
-        of_group.borrow_mut().settle(group.memory_with(count) as u64)?;
+        of_group.borrow_mut().settle(group.memory_after(self.at) as u64)?;
         held.settle(samples.memory_with(count) as u64)?;
         let before = samples.timestamps.len();
         let read = group.read(self.at, start, end, samples);

@@ -12,7 +12,10 @@ use super::extras_writer::ExtrasWriter;
 use super::group::{GroupBuilder, GroupEntry, SERIES_SAMPLES};
 use super::postings;
 use super::samples::Samples;
-use super::schema::{FAMILIES, GROUPS, LEVEL, PAIR_BYTES_MAX, POSTINGS, PairBuilder, SAMPLES, SERIES, SERIES_EXTRAS, SYMBOLS};
+use super::schema::{
+    FAMILIES, GROUPS, LEVEL, PAIR_BYTES_MAX, POSTINGS, PairBuilder, SAMPLES, SERIES, SERIES_EXTRAS, SYMBOLS, TIMES,
+};
+use super::times::TimesWriter;
 use weir_blocks::block::BlockData;
 use weir_blocks::engine::{BlockSummary, BuiltBlock};
 use weir_blocks::limits::SECTION_BYTES;
@@ -55,7 +58,6 @@ impl Default for BlockWriter {
 }
 
 /// A block in the making.
-#[derive(Default)]
 struct OpenBlock {
     pairs: PairBuilder,
     tenants: Vec<(String, u32)>,
@@ -66,13 +68,14 @@ struct OpenBlock {
     group: GroupBuilder,
     groups: Vec<GroupEntry>,
     samples: Vec<u8>,
+    times: TimesWriter,
     extras: ExtrasWriter,
 }
 
 impl BlockWriter {
     /// With limits of the caller's.
     pub(crate) fn with_limits(limits: BlockLimits) -> Self {
-        Self { limits, open: OpenBlock::default(), closed: Vec::new() }
+        Self { limits, open: OpenBlock::new(limits), closed: Vec::new() }
     }
 
     /// Adds a series with its settled samples; without samples it is left out. Tenants ascend, and the series of each in
@@ -100,7 +103,7 @@ impl BlockWriter {
     }
 
     fn close(&mut self) {
-        let full = std::mem::take(&mut self.open);
+        let full = std::mem::replace(&mut self.open, OpenBlock::new(self.limits));
         self.closed.extend(full.finish(&Families::new()));
     }
 
@@ -121,12 +124,27 @@ impl BlockWriter {
         let last = self.closed.last().map(|last| last.summary.clone()).unwrap_or_default();
         let summary = BlockSummary { records: 0, raw_bytes: 0, ..last };
         let parts = parts.iter().filter(|part| part.values().any(|own| !own.is_empty()));
-        self.closed.extend(parts.map(|families| OpenBlock::default().encode(summary.clone(), families)));
+        self.closed.extend(parts.map(|families| OpenBlock::new(self.limits).encode(summary.clone(), families)));
         self.closed
     }
 }
 
 impl OpenBlock {
+    fn new(limits: BlockLimits) -> Self {
+        Self {
+            pairs: PairBuilder::default(),
+            tenants: Vec::new(),
+            tenant_bytes: 0,
+            series: Vec::new(),
+            ends: Vec::new(),
+            group: GroupBuilder::default(),
+            groups: Vec::new(),
+            samples: Vec::new(),
+            times: TimesWriter::new(limits.section_bytes),
+            extras: ExtrasWriter::default(),
+        }
+    }
+
     fn has_room(&self, tenant: &str, labels: &Labels, limits: BlockLimits) -> bool {
         let most = limits.section_bytes;
         let (texts, count) = (labels.text_bytes(), labels.len());
@@ -151,7 +169,7 @@ impl OpenBlock {
         }
         self.series.extend(labels.iter().map(|(name, value)| self.pairs.id(name, value)));
         self.ends.push(self.series.len());
-        self.group.push(samples);
+        self.group.push(samples, &mut self.times);
         self.extras.push(self.ends.len() as u32 - 1, samples);
         if self.group.is_full() {
             self.close_group();
@@ -199,6 +217,7 @@ impl OpenBlock {
             (POSTINGS, encode_postings(&lists, places.len())),
             (GROUPS, encode_groups(&self.groups)),
             (FAMILIES, encode_families(families)),
+            (TIMES, packed(&self.times.finish(), LEVEL)),
             (SAMPLES, self.samples),
         ];
         sections.extend(extras);

@@ -9,9 +9,9 @@ use crate::schema::{EXEMPLARS, EXTRAS, HISTOGRAMS, SERIES, SERIES_EXTRAS, STARTS
 use weir_blocks::hidden::Hidden;
 
 /// A sample: its bits, its start, and its histogram to the bit.
-type Told = (u64, i64, String);
-type Full = BTreeMap<Labels, Vec<(i64, Told)>>;
-type AllExemplars = BTreeMap<Labels, Vec<(i64, u64, Labels)>>;
+pub(super) type Told = (u64, i64, String);
+pub(super) type Full = BTreeMap<Labels, Vec<(i64, Told)>>;
+pub(super) type AllExemplars = BTreeMap<Labels, Vec<(i64, u64, Labels)>>;
 
 fn bits(own: &Histogram) -> String {
     let numbers = [own.count, own.sum, own.zero_threshold, own.zero_count];
@@ -180,11 +180,23 @@ fn sealed(engine: &MetricsEngine, batch: MetricBatch) -> BuiltBlock {
     head.build().unwrap().remove(0)
 }
 
+pub(super) fn golden_extras() -> BuiltBlock {
+    sealed(&MetricsEngine::default(), batch_of(1..=5))
+}
+
+/// All samples and exemplars of a block of tenant `t`.
+pub(super) fn all_of(built: &BuiltBlock) -> (Full, AllExemplars) {
+    let engine = MetricsEngine::default();
+    let view = open(&engine, built);
+    engine.verify(&view.block, &built.summary).unwrap();
+    let fixed = || Fixed { blocks: vec![view.clone()], heads: Vec::new() };
+    (full(fixed(), &all("t", Vec::new())), exemplars(fixed(), &all("t", Vec::new())))
+}
+
 #[test]
 fn a_block_with_extras_is_of_a_version_of_its_own_and_others_are_as_before() {
-    let engine = MetricsEngine::default();
     let names = |built: &BuiltBlock| built.data.sections.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    let built = sealed(&engine, batch_of(1..=5));
+    let built = golden_extras();
     assert!([SERIES_EXTRAS, EXTRAS, HISTOGRAMS, STARTS, EXEMPLARS].iter().all(|name| names(&built).contains(name)));
     assert!(!names(&built).contains(&SERIES));
     assert!(names(&golden()).contains(&SERIES) && !names(&golden()).contains(&EXTRAS));
