@@ -8,7 +8,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, shared};
 use weir_model::metric::{Family, MetricBatch};
@@ -40,8 +40,13 @@ pub struct MetricsHead {
     records: AtomicU64,
 }
 
+/// Label sets that a reader makes at once while a new schema waits: some hundred microseconds.
+const MADE_AT_ONCE: usize = 1024;
+
 /// One tenant's share of a head. Locks are taken in the order of the fields.
 struct TenantHead {
+    /// Held by the reader that sorts all series; others wait for their order.
+    sorting: Mutex<()>,
     /// Guards names: written only when a schema is first seen.
     index: RwLock<Index>,
     /// Guards samples: rows of each table. Readers copy pointers to rows, so a scrape waits no longer than that takes.
@@ -214,7 +219,7 @@ fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
 
 impl TenantHead {
     fn new(selected: bool, bytes: &Arc<AtomicUsize>) -> Self {
-        Self { index: RwLock::new(Index::new(selected, bytes)), rows: RwLock::default() }
+        Self { sorting: Mutex::default(), index: RwLock::new(Index::new(selected, bytes)), rows: RwLock::default() }
     }
 
     fn matching(
@@ -223,10 +228,26 @@ impl TenantHead {
         visible: &Visible,
         in_range: impl Fn(&Row) -> bool,
     ) -> Result<HeadSeries, StoreError> {
+        self.prepare(matchers)?;
         let index = self.index.read();
         let mut series = index.matching(matchers)?;
         series.retain(|(labels, _)| visible.passes(labels));
         Ok(self.with_rows(index, series, in_range))
+    }
+
+    /// Makes what the first reader of many series has to make, and lets go of the names in between: a schema that is seen for the
+    /// first time waits for a piece of it.
+    fn prepare(&self, matchers: &[Matcher]) -> Result<(), StoreError> {
+        if self.index.read().is_ordered() {
+            return Ok(());
+        }
+        let _sorting = self.sorting.lock();
+        let unsorted = self.index.read().unsorted(matchers)?;
+        let Some((mut keys, ids)) = unsorted else { return Ok(()) };
+        keys.sort();
+        self.index.read().set_order(keys);
+        ids.chunks(MADE_AT_ONCE).for_each(|ids| self.index.read().keep_labels(ids));
+        Ok(())
     }
 
     /// All series in the order of a block.
