@@ -4,6 +4,7 @@
 //! they came (8 bytes) because a head is capped in time and bytes by its owner; they are settled and compressed when it
 //! is sealed. Names are `index.rs`, matching is `postings.rs`, the block `writer.rs`.
 
+use std::cmp::Reverse;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -53,6 +54,14 @@ struct TenantHead {
     rows: RwLock<Vec<Vec<Row>>>,
 }
 
+/// Which rows of a table are copied, of those that a reader asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Rows {
+    All,
+    /// One, in which each of the table's series has its newest sample there.
+    Newest,
+}
+
 impl MetricsHead {
     pub(crate) fn new(counters: MetricsCounters) -> Self {
         Self {
@@ -94,7 +103,8 @@ impl MetricsHead {
             Wanted::Exemplars => row.extras.as_ref().is_some_and(|extras| !extras.exemplars.is_empty()),
             _ => plan.overlaps(row.timestamp, row.timestamp),
         };
-        tenant.matching(&plan.matchers, visible, in_range).map_err(|error| ReadError::Store(error.to_string()))
+        let rows = if plan.wanted == Wanted::Newest { Rows::Newest } else { Rows::All };
+        tenant.matching(&plan.matchers, visible, (rows, in_range)).map_err(|error| ReadError::Store(error.to_string()))
     }
 
     /// See [`Self::selected`].
@@ -226,13 +236,13 @@ impl TenantHead {
         &self,
         matchers: &[Matcher],
         visible: &Visible,
-        in_range: impl Fn(&Row) -> bool,
+        rows: (Rows, impl Fn(&Row) -> bool),
     ) -> Result<HeadSeries, StoreError> {
         self.prepare(matchers)?;
         let index = self.index.read();
         let mut series = index.matching(matchers)?;
         series.retain(|(labels, _)| visible.passes(labels));
-        Ok(self.with_rows(index, series, in_range))
+        Ok(self.with_rows(index, series, rows))
     }
 
     /// Makes what the first reader of many series has to make, and lets go of the names in between: a schema that is seen for the
@@ -254,14 +264,14 @@ impl TenantHead {
     fn all(&self) -> HeadSeries {
         let index = self.index.read();
         let series = index.in_block_order();
-        self.with_rows(index, series, |_| true)
+        self.with_rows(index, series, (Rows::All, |_| true))
     }
 
     fn with_rows(
         &self,
         index: RwLockReadGuard<'_, Index>,
         series: Vec<(Labels, u32)>,
-        in_range: impl Fn(&Row) -> bool,
+        (wanted, in_range): (Rows, impl Fn(&Row) -> bool),
     ) -> HeadSeries {
         let (mut found, tables) = HeadSeries::new(series.into_iter().map(|(labels, id)| (labels, index.places(id))));
         // A scrape waits only while rows are copied. The names are let go after: a series that moves to another table in between
@@ -269,8 +279,12 @@ impl TenantHead {
         let rows = self.rows.read();
         drop(index);
         let of_table = |table: u32| {
-            let all = rows.get(table as usize).into_iter().flatten();
-            all.filter(|row| in_range(row)).cloned().collect()
+            let all = rows.get(table as usize).into_iter().flatten().filter(|row| in_range(row));
+            match wanted {
+                Rows::All => all.cloned().collect(),
+                // Of one millisecond the first stays.
+                Rows::Newest => all.max_by_key(|row| (row.timestamp, Reverse(row.arrival))).cloned().into_iter().collect(),
+            }
         };
         found.set_rows(tables.into_iter().map(of_table).collect());
         found

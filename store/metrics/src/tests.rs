@@ -19,6 +19,7 @@ use weir_blocks::view::{BlockView, PartitionView, Views};
 mod cardinality;
 mod extras;
 mod hidden;
+mod newest;
 
 struct Fixed {
     blocks: Vec<BlockView<MetricsEngine>>,

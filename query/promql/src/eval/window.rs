@@ -10,7 +10,7 @@ use weir_model::select::{ReadError, Series, label_bytes};
 use super::made::Made;
 use super::slide::{Samples, Slide, Windows};
 use super::sweep::Sweep;
-use super::{ABSENT, Eval, Output, Points, Row, RowSink, StepRange, finish, is_absent};
+use super::{ABSENT, Eval, Output, Points, Row, RowSink, StepRange, finish, is_absent, select};
 use crate::ast::{Edge, Expr, Kind, RangeSelector, Span, Subquery, Type};
 use crate::error::QueryError;
 use crate::functions::{Aside, Call, Kernels, Outcome, Window};
@@ -45,7 +45,7 @@ impl<'e> Eval<'e> {
         let first_ms = shift.of(step_range.time(0)).saturating_sub(range_ms + margin_ms.0).saturating_add(1);
         let last_ms = shift.of(step_range.time(last)).saturating_add(margin_ms.1);
         let (mut histograms, mut histogram_starts) = (Vec::new(), Vec::new());
-        self.each_series(&range.selector, first_ms, last_ms, |eval, one| {
+        self.each_series((&range.selector, select::Samples::All), first_ms, last_ms, |eval, one| {
             histogram_starts.clear();
             if !one.starts.is_empty() {
                 histogram_starts.extend(one.histograms.iter().map(|(i, _)| one.starts[*i as usize]));
