@@ -59,6 +59,10 @@ pub trait MetricReader: Send + Sync {
     /// Series with at least one sample in the range, ascending by labels: of one state of each partition, that of this call or of
     /// the first pull.
     fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError>;
+    /// The same for who has a use for the newest sample of each alone: it is there, others may be left out.
+    fn newest<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        self.cursor(select, budget)
+    }
     /// All of them at once, for callers that have a use for all.
     fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
         let mut cursor = self.cursor(select, budget)?;

@@ -1,6 +1,6 @@
 //! What one evaluation holds, in bytes, as the budget of its request is told. Used by the languages and the APIs.
 
-use super::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series};
+use super::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
 use crate::label::Labels;
 
 /// Reserves what one evaluation holds, and gives back what its parts hold no longer. What is left at its end is in its
@@ -82,9 +82,16 @@ pub fn each_series<E: From<ReadError>>(
     reader: &dyn MetricReader,
     select: &MetricSelect,
     budget: &dyn Budget,
+    take: impl FnMut(&mut Series) -> Result<(), E>,
+) -> Result<Coverage, E> {
+    each_pulled(reader.cursor(select, budget)?, take)
+}
+
+/// The same of a cursor.
+pub fn each_pulled<E: From<ReadError>>(
+    mut cursor: Box<dyn SeriesCursor + '_>,
     mut take: impl FnMut(&mut Series) -> Result<(), E>,
 ) -> Result<Coverage, E> {
-    let mut cursor = reader.cursor(select, budget)?;
     let mut series = Series::default();
     while cursor.next(&mut series)? {
         take(&mut series)?;

@@ -21,6 +21,13 @@ pub(super) struct FanOutSamples {
     shared: Arc<Shared>,
 }
 
+/// What of a series there is a use for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    All,
+    Newest,
+}
+
 impl FanOutSamples {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -56,17 +63,24 @@ impl FanOutSamples {
         self.shared.retrying(&self.shared.samples, || read(&self.reader(scope, query, budget)?))
     }
 
-    fn open<'a>(&self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Opened<'a>, ReadError> {
+    fn open<'a>(&self, select: &MetricSelect, wanted: Wanted, budget: &'a dyn Budget) -> Result<Opened<'a>, ReadError> {
         let query = HeadQuery::Samples(SamplesQuery::new(select));
         let (reader, seen) = self.reader_and_seen(&select.scope, &query, budget)?;
-        Ok((reader.open(select, budget)?, seen))
+        let cursor = match wanted {
+            Wanted::All => reader.open(select, budget)?,
+            Wanted::Newest => reader.open_newest(select, budget)?,
+        };
+        Ok((cursor, seen))
     }
-}
 
-impl MetricReader for FanOutSamples {
-    fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+    fn reopening<'a>(
+        &'a self,
+        select: &MetricSelect,
+        wanted: Wanted,
+        budget: &'a dyn Budget,
+    ) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
         let select = select.clone();
-        let open = move || self.open(&select, budget);
+        let open = move || self.open(&select, wanted, budget);
         let noted = self.shared.samples.gone();
         let gone = move || {
             let gone = self.shared.samples.forget_gone(noted);
@@ -76,6 +90,16 @@ impl MetricReader for FanOutSamples {
             gone
         };
         Ok(Box::new(Reopening { opened: open()?, open, gone, given: None, again: false, before: None }))
+    }
+}
+
+impl MetricReader for FanOutSamples {
+    fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        self.reopening(select, Wanted::All, budget)
+    }
+
+    fn newest<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        self.reopening(select, Wanted::Newest, budget)
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {

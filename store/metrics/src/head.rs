@@ -4,11 +4,12 @@
 //! they came (8 bytes) because a head is capped in time and bytes by its owner; they are settled and compressed when it
 //! is sealed. Names are `index.rs`, matching is `postings.rs`, the block `writer.rs`.
 
+use std::cmp::Reverse;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, shared};
 use weir_model::metric::{Family, MetricBatch};
@@ -40,12 +41,25 @@ pub struct MetricsHead {
     records: AtomicU64,
 }
 
+/// Label sets that a reader makes at once while a new schema waits: some hundred microseconds.
+const MADE_AT_ONCE: usize = 1024;
+
 /// One tenant's share of a head. Locks are taken in the order of the fields.
 struct TenantHead {
+    /// Held by the reader that sorts all series; others wait for their order.
+    sorting: Mutex<()>,
     /// Guards names: written only when a schema is first seen.
     index: RwLock<Index>,
     /// Guards samples: rows of each table. Readers copy pointers to rows, so a scrape waits no longer than that takes.
     rows: RwLock<Vec<Vec<Row>>>,
+}
+
+/// Which rows of a table are copied, of those that a reader asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Rows {
+    All,
+    /// One, in which each of the table's series has its newest sample there.
+    Newest,
 }
 
 impl MetricsHead {
@@ -89,7 +103,8 @@ impl MetricsHead {
             Wanted::Exemplars => row.extras.as_ref().is_some_and(|extras| !extras.exemplars.is_empty()),
             _ => plan.overlaps(row.timestamp, row.timestamp),
         };
-        tenant.matching(&plan.matchers, visible, in_range).map_err(|error| ReadError::Store(error.to_string()))
+        let rows = if plan.wanted == Wanted::Newest { Rows::Newest } else { Rows::All };
+        tenant.matching(&plan.matchers, visible, (rows, in_range)).map_err(|error| ReadError::Store(error.to_string()))
     }
 
     /// See [`Self::selected`].
@@ -214,33 +229,49 @@ fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
 
 impl TenantHead {
     fn new(selected: bool, bytes: &Arc<AtomicUsize>) -> Self {
-        Self { index: RwLock::new(Index::new(selected, bytes)), rows: RwLock::default() }
+        Self { sorting: Mutex::default(), index: RwLock::new(Index::new(selected, bytes)), rows: RwLock::default() }
     }
 
     fn matching(
         &self,
         matchers: &[Matcher],
         visible: &Visible,
-        in_range: impl Fn(&Row) -> bool,
+        rows: (Rows, impl Fn(&Row) -> bool),
     ) -> Result<HeadSeries, StoreError> {
+        self.prepare(matchers)?;
         let index = self.index.read();
         let mut series = index.matching(matchers)?;
         series.retain(|(labels, _)| visible.passes(labels));
-        Ok(self.with_rows(index, series, in_range))
+        Ok(self.with_rows(index, series, rows))
+    }
+
+    /// Makes what the first reader of many series has to make, and lets go of the names in between: a schema that is seen for the
+    /// first time waits for a piece of it.
+    fn prepare(&self, matchers: &[Matcher]) -> Result<(), StoreError> {
+        if self.index.read().is_ordered() {
+            return Ok(());
+        }
+        let _sorting = self.sorting.lock();
+        let unsorted = self.index.read().unsorted(matchers)?;
+        let Some((mut keys, ids)) = unsorted else { return Ok(()) };
+        keys.sort();
+        self.index.read().set_order(keys);
+        ids.chunks(MADE_AT_ONCE).for_each(|ids| self.index.read().keep_labels(ids));
+        Ok(())
     }
 
     /// All series in the order of a block.
     fn all(&self) -> HeadSeries {
         let index = self.index.read();
         let series = index.in_block_order();
-        self.with_rows(index, series, |_| true)
+        self.with_rows(index, series, (Rows::All, |_| true))
     }
 
     fn with_rows(
         &self,
         index: RwLockReadGuard<'_, Index>,
         series: Vec<(Labels, u32)>,
-        in_range: impl Fn(&Row) -> bool,
+        (wanted, in_range): (Rows, impl Fn(&Row) -> bool),
     ) -> HeadSeries {
         let (mut found, tables) = HeadSeries::new(series.into_iter().map(|(labels, id)| (labels, index.places(id))));
         // A scrape waits only while rows are copied. The names are let go after: a series that moves to another table in between
@@ -248,8 +279,12 @@ impl TenantHead {
         let rows = self.rows.read();
         drop(index);
         let of_table = |table: u32| {
-            let all = rows.get(table as usize).into_iter().flatten();
-            all.filter(|row| in_range(row)).cloned().collect()
+            let all = rows.get(table as usize).into_iter().flatten().filter(|row| in_range(row));
+            match wanted {
+                Rows::All => all.cloned().collect(),
+                // Of one millisecond the first stays.
+                Rows::Newest => all.max_by_key(|row| (row.timestamp, Reverse(row.arrival))).cloned().into_iter().collect(),
+            }
         };
         found.set_rows(tables.into_iter().map(of_table).collect());
         found

@@ -68,7 +68,9 @@ impl<'a> Iterator for HeadCursor<'a> {
             }
             if places.iter().any(|(table, _)| !found.series.rows(*table).is_empty()) {
                 let series = match self.plan.wanted {
-                    Wanted::Samples | Wanted::Exemplars => StoredSeries::Head(HeadSamples { found: Rc::clone(&found), at }),
+                    Wanted::Samples | Wanted::Newest | Wanted::Exemplars => {
+                        StoredSeries::Head(HeadSamples { found: Rc::clone(&found), at })
+                    }
                     Wanted::Labels => StoredSeries::Unread,
                 };
                 return Some(Ok((labels.clone(), series)));

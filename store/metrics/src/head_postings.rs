@@ -54,6 +54,24 @@ pub(super) enum OrderBy {
     NameThenLabels,
 }
 
+/// Series, each with the numbers of its first labels in their order.
+pub(super) struct OrderKeys(Vec<(u128, u32)>);
+
+impl OrderKeys {
+    /// As far as the keys say: nothing else is looked at.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_unstable();
+    }
+
+    /// The order, once they are sorted. `rest` compares two whose keys are the same.
+    pub(super) fn into_order(mut self, rest: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
+        for same in self.0.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+            same.sort_unstable_by(|a, b| rest(a.1, b.1));
+        }
+        self.0.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
 /// What the series before had in the same place: neighbours mostly share their names and many of their values.
 #[derive(Default)]
 pub(super) struct Neighbour(Vec<u32>);
@@ -143,6 +161,13 @@ impl HeadPostings {
     /// All of so many series in their order. `rest` compares two of them in that order, and is asked where their first labels are
     /// the same.
     pub(super) fn order(&self, series: usize, by: OrderBy, rest: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
+        let mut keys = self.keys(series, by);
+        keys.0.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1, b.1)));
+        keys.0.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// What so many series are sorted by: for who sorts them apart from the postings.
+    pub(super) fn keys(&self, series: usize, by: OrderBy) -> OrderKeys {
         // Pairs are numbered from 1 in the order of labels. A key has the numbers of a series' first labels, as many as it has room
         // for, so that keys compare as the labels do.
         let bits = usize::BITS - self.pairs.len().leading_zeros();
@@ -175,8 +200,7 @@ impl HeadPostings {
                 }
             });
         }
-        keys.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1, b.1)));
-        keys.into_iter().map(|(_, id)| id).collect()
+        OrderKeys(keys)
     }
 
     pub(super) fn memory(&self) -> usize {

@@ -14,7 +14,7 @@ use weir_model::label::{Labels, Matcher, NAME};
 use weir_model::memory::{allocation, table_entry};
 use weir_model::metric::{Family, MetricBatch, Schema};
 
-use super::head_postings::{HeadPostings, Neighbour, OrderBy};
+use super::head_postings::{HeadPostings, Neighbour, OrderBy, OrderKeys};
 use super::made_labels::MadeLabels;
 use super::postings;
 use weir_blocks::StoreError;
@@ -81,22 +81,63 @@ impl Index {
         &self.families
     }
 
-    /// Series that pass all matchers, ascending by labels.
-    pub(super) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<(Labels, u32)>, StoreError> {
+    fn ids(&self, matchers: &[Matcher]) -> Result<RoaringBitmap, StoreError> {
         let mut all = RoaringBitmap::new();
         all.insert_range(0..self.series.len() as u32);
-        let ids = if self.selected { all } else { postings::matching(&self.postings, all, matchers)? };
-        if self.selected || ids.len() * FEW_ONE_IN < self.series.len() as u64 {
+        if self.selected { Ok(all) } else { postings::matching(&self.postings, all, matchers) }
+    }
+
+    fn are_few(&self, ids: &RoaringBitmap) -> bool {
+        self.selected || ids.len() * FEW_ONE_IN < self.series.len() as u64
+    }
+
+    /// Whether [`Self::matching`] has no need to sort all series.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.selected || !self.made.is_unordered(|before| self.is_sorted_anew(before))
+    }
+
+    /// Where [`Self::matching`] would sort all series: what they are sorted by, and those that pass.
+    pub(super) fn unsorted(&self, matchers: &[Matcher]) -> Result<Option<(OrderKeys, Vec<u32>)>, StoreError> {
+        if self.is_ordered() {
+            return Ok(None);
+        }
+        let ids = self.ids(matchers)?;
+        let keys = || self.postings.keys(self.series.len(), OrderBy::Labels);
+        Ok((!self.are_few(&ids)).then(|| (keys(), ids.iter().collect())))
+    }
+
+    /// Takes the order of the series that there were when the keys were made; those that have come since are put in.
+    pub(super) fn set_order(&self, sorted: OrderKeys) {
+        self.made.order(|_| {
+            let compare = |a: u32, b: u32| self.pairs(a).cmp(self.pairs(b));
+            let order = sorted.into_order(compare);
+            if order.len() < self.series.len() { extended(&order, self.series.len(), compare) } else { order }
+        });
+    }
+
+    /// Makes the label sets of these series, as far as they are kept.
+    pub(super) fn keep_labels(&self, ids: &[u32]) {
+        ids.iter().for_each(|id| drop(self.made.labels(*id, self.series.len(), || self.make_labels(*id))));
+    }
+
+    fn is_sorted_anew(&self, before: &[u32]) -> bool {
+        (self.series.len() - before.len()) * NEW_ONE_IN >= self.series.len()
+    }
+
+    /// Series that pass all matchers, ascending by labels.
+    pub(super) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<(Labels, u32)>, StoreError> {
+        let ids = self.ids(matchers)?;
+        if self.are_few(&ids) {
             let mut few: Vec<_> = ids.iter().map(|id| (self.make_labels(id), id)).collect();
             few.sort_by(|a, b| a.0.cmp(&b.0));
             return Ok(few);
         }
         let order = self.made.order(|before| {
             let (series, compare) = (self.series.len(), |a: u32, b: u32| self.pairs(a).cmp(self.pairs(b)));
-            if (series - before.len()) * NEW_ONE_IN < series {
-                return extended(before, series, compare);
+            if self.is_sorted_anew(before) {
+                return self.postings.order(series, OrderBy::Labels, compare);
             }
-            self.postings.order(series, OrderBy::Labels, compare)
+            extended(before, series, compare)
         });
         let mut many = Vec::with_capacity(ids.len() as usize);
         let of_id = |id: u32| (self.made.labels(id, self.series.len(), || self.make_labels(id)), id);
@@ -285,5 +326,31 @@ mod tests {
         }
         let few = index.matching(&[Matcher::new("z", MatchOp::Regex, "3|17|399").unwrap()]).unwrap();
         assert!(few.len() == 3 && few.is_sorted_by(|a, b| a.0 < b.0), "{few:?}");
+    }
+
+    #[test]
+    fn series_that_come_while_others_are_sorted_are_put_in() {
+        let mut index = Index::new(false, &Arc::default());
+        let add = |index: &mut Index, own: std::ops::Range<usize>| {
+            let schema = Arc::new(Schema::new(own.map(set).collect(), Vec::new()));
+            index.table("source", &MetricBatch { target: Labels::EMPTY, schema, rows: Vec::new() });
+        };
+        add(&mut index, 0..200);
+        let few = [Matcher::equal("z", "7")];
+        assert!(index.unsorted(&few).unwrap().is_none(), "few are sorted for themselves");
+        let (mut keys, ids) = index.unsorted(&[]).unwrap().unwrap();
+        assert_eq!(ids.len(), 200);
+        add(&mut index, 150..300);
+        assert!(!index.is_ordered());
+        keys.sort();
+        index.set_order(keys);
+        index.keep_labels(&ids);
+        assert!(index.is_ordered() && index.unsorted(&[]).unwrap().is_none());
+        let mut expected: Vec<Labels> = (0..300).map(set).collect();
+        expected.sort();
+        assert_eq!(index.matching(&[]).unwrap().into_iter().map(|(labels, _)| labels).collect::<Vec<_>>(), expected);
+        // As many new ones as make a new order.
+        add(&mut index, 300..310);
+        assert!(!index.is_ordered());
     }
 }

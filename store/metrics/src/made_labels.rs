@@ -48,6 +48,11 @@ impl MadeLabels {
         made
     }
 
+    /// Whether there is no order, and `is_anew` says of the one before that it is of no use for it.
+    pub(super) fn is_unordered(&self, is_anew: impl FnOnce(&[u32]) -> bool) -> bool {
+        self.order.get().is_none() && is_anew(&self.before)
+    }
+
     /// `make` is given the order of the first of them, as far as there was one.
     pub(super) fn order(&self, make: impl FnOnce(&[u32]) -> Vec<u32>) -> &[u32] {
         self.order.get_or_init(|| {

@@ -23,6 +23,8 @@ pub struct MetricsPlan {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     Samples,
+    /// Samples of which the newest of a series is there: others may be left out.
+    Newest,
     /// Nothing is unpacked.
     Labels,
     /// And no samples.

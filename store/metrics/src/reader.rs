@@ -43,6 +43,15 @@ impl MetricsReader {
         Ok(Box::new(self.merged(select, Wanted::Samples, budget)?))
     }
 
+    /// As [`MetricReader::newest`]; it outlives the reader.
+    pub fn open_newest<'a>(
+        &self,
+        select: &MetricSelect,
+        budget: &'a dyn Budget,
+    ) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        Ok(Box::new(self.merged(select, Wanted::Newest, budget)?))
+    }
+
     fn merged<'a>(&self, select: &MetricSelect, wanted: Wanted, budget: &'a dyn Budget) -> Result<Merged<'a>, ReadError> {
         let plan = MetricsPlan::new(select, wanted)?;
         let (mut cursors, mut hidden, mut coverage) = (Vec::new(), Vec::new(), Coverage::default());
@@ -92,6 +101,10 @@ where
 impl MetricReader for MetricsReader {
     fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
         self.open(select, budget)
+    }
+
+    fn newest<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        self.open_newest(select, budget)
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
@@ -216,7 +229,11 @@ impl Merged<'_> {
 
     /// Appends what is shown of the series that was pulled last.
     fn read_found(&mut self, labels: &Labels, samples: &mut Samples) -> Result<(), ReadError> {
+        let newest = self.newest_known();
         for (segment, stored) in self.found.drain(..) {
+            if newest.is_some_and(|newest| stored.is_before(newest)) {
+                continue;
+            }
             let first = samples.timestamps.len();
             match stored.read(&self.plan, &mut self.spending, samples, &mut self.held) {
                 Ok(()) => {}
@@ -229,6 +246,15 @@ impl Merged<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Where the newest sample is all that is of use: no older one is of the series that was pulled last.
+    fn newest_known(&self) -> Option<i64> {
+        if self.plan.wanted != Wanted::Newest {
+            return None;
+        }
+        let shown = self.found.iter().filter(|(segment, _)| self.hidden[*segment].is_nothing());
+        shown.filter_map(|(_, stored)| stored.newest()).max()
     }
 
     /// What is shown of the exemplars of the series that was pulled last.

@@ -1,6 +1,6 @@
 //! The samples of one series as a head or a block has them: decoded when a reader asks for them.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use weir_model::select::{Budget, ReadError, Reservation};
 
 use super::block::MetricsBlock;
 use super::extras_reader::ExtrasReader;
-use super::group::Group;
+use super::group::{Group, GroupEntry};
 use super::plan::MetricsPlan;
 use super::rows::HeadSeries;
 use super::samples::Samples;
@@ -33,10 +33,10 @@ pub struct HeadSamples<'a> {
     pub(super) at: usize,
 }
 
-/// Keeps its group unpacked for as long as it is there.
+/// Keeps its group for as long as it is there.
 pub struct BlockSamples<'a> {
     pub(super) block: Arc<MetricsBlock>,
-    pub(super) group: Rc<Unpacked<'a>>,
+    pub(super) group: Rc<LazyGroup<'a>>,
     pub(super) extras: Rc<ExtrasReader<'a>>,
     /// In the group, and in the block.
     pub(super) at: usize,
@@ -57,17 +57,45 @@ impl<'a> Found<'a> {
     }
 }
 
-/// A group of a block, and the memory that is reserved for it.
-pub(super) struct Unpacked<'a> {
-    pub group: Group,
+/// A group of a block, unpacked when a series of it is first read, and the memory that is reserved for it.
+pub(super) struct LazyGroup<'a> {
+    block: Arc<MetricsBlock>,
+    /// Among the groups of the block.
+    place: usize,
+    budget: &'a dyn Budget,
+    /// `None` of one that cannot be read.
+    group: OnceCell<Option<Group>>,
     held: RefCell<Reservation<'a>>,
 }
 
-impl<'a> Unpacked<'a> {
-    pub fn new(group: Group, budget: &'a dyn Budget) -> Result<Self, ReadError> {
-        let mut held = Reservation::new(budget);
-        held.settle(group.memory() as u64)?;
-        Ok(Self { group, held: RefCell::new(held) })
+impl<'a> LazyGroup<'a> {
+    pub fn new(block: Arc<MetricsBlock>, place: usize, budget: &'a dyn Budget) -> Self {
+        let held = RefCell::new(Reservation::new(budget));
+        Self { block, place, budget, group: OnceCell::new(), held }
+    }
+
+    pub fn entry(&self) -> &GroupEntry {
+        &self.block.groups()[self.place]
+    }
+
+    /// `None` when it cannot be read, which was said when it was tried.
+    fn unpacked(&self) -> Result<Option<&Group>, SegmentError> {
+        if let Some(known) = self.group.get() {
+            return Ok(known.as_ref());
+        }
+        let entry = self.entry();
+        self.budget.check()?;
+        self.budget.read(entry.bytes.end - entry.bytes.start)?;
+        match self.block.group(entry) {
+            Ok(group) => {
+                self.held.borrow_mut().settle(group.memory() as u64)?;
+                Ok(self.group.get_or_init(|| Some(group)).as_ref())
+            }
+            Err(error) => {
+                self.group.get_or_init(|| None);
+                Err(error.into())
+            }
+        }
     }
 }
 
@@ -130,13 +158,26 @@ impl StoredSeries<'_> {
                 found.series.read(places, samples);
             }
             Self::Block(own) => {
-                spending.spend(own.group.group.count(own.at))?;
+                let Some(group) = own.group.unpacked()? else { return Ok(()) };
+                spending.spend(group.count(own.at))?;
                 own.read(plan.start_ms, plan.end_ms, samples, held)?;
             }
             Self::Exemplars(..) | Self::Unread => {}
         }
         held.settle(samples.memory_with(0) as u64)?;
         Ok(())
+    }
+
+    /// The time of the newest sample, where that is known without decoding any.
+    pub(super) fn newest(&self) -> Option<i64> {
+        let Self::Head(HeadSamples { found, at }) = self else { return None };
+        let (_, places) = found.series.get(*at)?;
+        places.iter().flat_map(|(table, _)| found.series.rows(*table)).map(|row| row.timestamp).max()
+    }
+
+    /// Whether all of its samples are known to be older.
+    pub(super) fn is_before(&self, at: i64) -> bool {
+        matches!(self, Self::Block(own) if own.group.entry().last < at)
     }
 
     /// Appends the exemplars in the plan's range whose sample is shown, which `shows` is asked by its millisecond.
@@ -176,9 +217,9 @@ impl BlockSamples<'_> {
         samples: &mut Samples,
         held: &mut Reservation<'_>,
     ) -> Result<(), SegmentError> {
-        let Unpacked { group, held: of_group } = &*self.group;
+        let Some(group) = self.group.unpacked()? else { return Ok(()) };
         let count = group.count(self.at);
-        of_group.borrow_mut().settle(group.memory_after(self.at) as u64)?;
+        self.group.held.borrow_mut().settle(group.memory_after(self.at) as u64)?;
         held.settle(samples.memory_with(count) as u64)?;
         let before = samples.timestamps.len();
         let read = group.read(self.at, start, end, samples);

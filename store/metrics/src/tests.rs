@@ -20,6 +20,7 @@ mod cardinality;
 mod extras;
 mod hidden;
 mod layouts;
+mod newest;
 
 struct Fixed {
     blocks: Vec<BlockView<MetricsEngine>>,

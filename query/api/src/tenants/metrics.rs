@@ -38,6 +38,14 @@ impl MetricReader for TenantsMetrics {
         Ok(Box::new(Cursor { reader, budget, waiting: selects(select), now: None, coverage }))
     }
 
+    fn newest<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        if select.scope.single().is_none() {
+            return self.cursor(select, budget);
+        }
+        budget.span(range(select))?;
+        self.0.newest(select, budget)
+    }
+
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         budget.span(range(select))?;
         if select.scope.single().is_some() {

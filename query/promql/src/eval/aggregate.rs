@@ -18,6 +18,8 @@ use crate::histogram::Fold;
 /// The groups that have been seen.
 pub(super) struct Groups<'a> {
     aggregate: &'a Aggregate,
+    /// No label behind this one stays, where that is known.
+    last: Option<&'a str>,
     keys: GroupKeys,
     /// Labels of each group.
     labels: Vec<Labels>,
@@ -27,7 +29,9 @@ pub(super) struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     pub(super) fn new(aggregate: &'a Aggregate) -> Self {
-        Self { aggregate, keys: GroupKeys::default(), labels: Vec::new(), drop_name: Vec::new() }
+        let names = aggregate.grouping.iter().map(String::as_str);
+        let last = if aggregate.without { None } else { Some(names.max().unwrap_or_default()) };
+        Self { aggregate, last, keys: GroupKeys::default(), labels: Vec::new(), drop_name: Vec::new() }
     }
 
     /// The number of a row's group: the next one when it is the first of its group.
@@ -35,7 +39,10 @@ impl<'a> Groups<'a> {
         let Aggregate { grouping, without, .. } = self.aggregate;
         let named = |name: &str| grouping.iter().any(|own| own == name);
         let keeps = |name: &str| if *without { name != NAME && !named(name) } else { named(name) };
-        let id = self.keys.number(&row.labels, keeps);
+        // Labels ascend by name: behind the last that stays there is nothing to look for.
+        let last = self.last;
+        let may_stay = row.labels.iter().take_while(|(name, _)| last.is_none_or(|last| *name <= last));
+        let id = self.keys.number(may_stay.filter(|(name, _)| keeps(name)));
         if id == self.labels.len() {
             self.labels.push(row.labels.without(|name| !keeps(name)));
             self.drop_name.push(false);

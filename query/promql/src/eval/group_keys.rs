@@ -1,7 +1,6 @@
 //! Groups of label sets, numbered as they come, by the labels that stay: found without making a set of them.
 
 use weir_model::intern::Index;
-use weir_model::label::Labels;
 
 /// Ends a text; no byte of UTF-8.
 const END: u8 = 0xff;
@@ -18,10 +17,10 @@ pub(super) struct GroupKeys {
 }
 
 impl GroupKeys {
-    /// The number of the group of a set: the next one when it is the first of its group.
-    pub(super) fn number(&mut self, labels: &Labels, keeps: impl Fn(&str) -> bool) -> usize {
+    /// The number of the group of a set, of which these labels stay: the next one when it is the first of its group.
+    pub(super) fn number<'l>(&mut self, labels: impl Iterator<Item = (&'l str, &'l str)>) -> usize {
         self.key.clear();
-        for (name, value) in labels.iter().filter(|(name, _)| keeps(name)) {
+        for (name, value) in labels {
             for text in [name, value] {
                 self.key.extend_from_slice(text.as_bytes());
                 self.key.push(END);
@@ -41,12 +40,17 @@ impl GroupKeys {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::label::Labels;
+
     use super::*;
 
     #[test]
     fn sets_are_of_one_group_when_what_stays_is_the_same() {
         let mut keys = GroupKeys::default();
-        let mut number = |pairs: &[(&str, &str)]| keys.number(&Labels::from_pairs(pairs.iter().copied()), |name| name != "gone");
+        let mut number = |pairs: &[(&str, &str)]| {
+            let labels = Labels::from_pairs(pairs.iter().copied());
+            keys.number(labels.iter().filter(|(name, _)| *name != "gone"))
+        };
         let sets: [&[(&str, &str)]; 7] = [
             &[("a", "1"), ("gone", "x")],
             &[("a", "1"), ("gone", "y")],

@@ -18,9 +18,11 @@ mod made;
 mod pick;
 mod scalar_op;
 mod select;
+mod slide;
 mod smooth;
 mod steps;
 mod stream;
+mod sweep;
 mod window;
 
 pub(crate) use finish::join;

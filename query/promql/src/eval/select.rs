@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_model::histogram::{Histogram, ResetHint};
 use weir_model::metric::is_stale;
-use weir_model::select::{MetricSelect, Series, each_series};
+use weir_model::select::{MetricSelect, Series, each_pulled};
 
 use super::{ABSENT, Eval, Row, RowSink, StepRange};
 use crate::ast::{At, Modifiers, Selector, Span};
@@ -22,6 +22,14 @@ pub(crate) enum Want {
     Starts,
     /// Its timestamp in seconds; histograms themselves.
     NumberTimes,
+}
+
+/// Which samples of a series are looked at.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Samples {
+    All,
+    /// One is, if it is there: a reader may leave out the others.
+    Newest,
 }
 
 /// Where a selector or subquery looks, relative to the steps.
@@ -52,14 +60,18 @@ impl<'e> Eval<'e> {
     /// Gives the series with samples in the closed span, one at a time.
     pub(super) fn each_series(
         &mut self,
-        selector: &Selector,
+        (selector, samples): (&Selector, Samples),
         start_ms: i64,
         end_ms: i64,
         mut take: impl FnMut(&mut Self, &mut Series) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let (engine, scope) = (self.engine, self.request.scope.clone());
         let select = MetricSelect { scope, matchers: selector.matchers.clone(), start_ms, end_ms };
-        let coverage = each_series(engine.reader, &select, engine.budget, |series| {
+        let cursor = match samples {
+            Samples::All => engine.reader.cursor(&select, engine.budget)?,
+            Samples::Newest => engine.reader.newest(&select, engine.budget)?,
+        };
+        let coverage = each_pulled(cursor, |series| {
             self.samples += series.timestamps.len() as u64;
             // A staleness marker may be a histogram: the number beside it is one as well.
             series.histograms.retain(|(_, own)| !own.is_stale());
@@ -91,7 +103,10 @@ impl<'e> Eval<'e> {
         let ahead_ms = if selector.smoothed { lookback_ms } else { 0 };
         let last_ms = shift.of(step_range.time(steps - 1)).saturating_add(ahead_ms);
         let mut row = Row::default();
-        self.each_series(selector, first_ms, last_ms, |eval, one| {
+        // A step looks at the newest sample alone, but for what is between two and for histograms that are compared with the one before.
+        let is_newest = steps == 1 && !selector.smoothed && !self.counts_only;
+        let samples = if is_newest { Samples::Newest } else { Samples::All };
+        self.each_series((selector, samples), first_ms, last_ms, |eval, one| {
             row.values.clear();
             row.histograms.clear();
             row.values.reserve_exact(steps);

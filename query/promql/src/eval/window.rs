@@ -8,34 +8,15 @@ use weir_model::metric::is_stale;
 use weir_model::select::{ReadError, Series, label_bytes};
 
 use super::made::Made;
-use super::select::Shift;
-use super::{ABSENT, Eval, Output, Points, Row, RowSink, StepRange, finish, is_absent};
+use super::slide::{Samples, Slide, Windows};
+use super::sweep::Sweep;
+use super::{ABSENT, Eval, Output, Points, Row, RowSink, StepRange, finish, is_absent, select};
 use crate::ast::{Edge, Expr, Kind, RangeSelector, Span, Subquery, Type};
 use crate::error::QueryError;
 use crate::functions::{Aside, Call, Kernels, Outcome, Window};
 
 /// How often a subquery without a step is evaluated: Prometheus' default evaluation interval.
 const SUBQUERY_STEP_MS: i64 = 60_000;
-
-/// How windows are cut.
-pub(super) struct Windows {
-    shift: Shift,
-    range_ms: i64,
-    edge: Edge,
-    /// How far before and behind the window samples are of use.
-    margin_ms: (i64, i64),
-}
-
-/// What windows are cut from: a series without staleness markers.
-#[derive(Clone, Copy)]
-struct Samples<'s> {
-    /// Its numbers.
-    numbers: &'s Series,
-    /// Its histograms, with their times; apart from numbers, as functions want them.
-    histograms: &'s [(i64, Arc<Histogram>)],
-    /// Since when each of them counts; as many, or none.
-    histogram_starts: &'s [i64],
-}
 
 /// Takes the samples of a series, and whether its name goes.
 type SeriesSink<'s, 'e> = &'s mut dyn FnMut(&mut Eval<'e>, &Windows, Samples<'_>, bool) -> Result<(), QueryError>;
@@ -64,7 +45,7 @@ impl<'e> Eval<'e> {
         let first_ms = shift.of(step_range.time(0)).saturating_sub(range_ms + margin_ms.0).saturating_add(1);
         let last_ms = shift.of(step_range.time(last)).saturating_add(margin_ms.1);
         let (mut histograms, mut histogram_starts) = (Vec::new(), Vec::new());
-        self.each_series(&range.selector, first_ms, last_ms, |eval, one| {
+        self.each_series((&range.selector, select::Samples::All), first_ms, last_ms, |eval, one| {
             histogram_starts.clear();
             if !one.starts.is_empty() {
                 histogram_starts.extend(one.histograms.iter().map(|(i, _)| one.starts[*i as usize]));
@@ -133,11 +114,11 @@ impl<'e> Eval<'e> {
         };
         check_edge(call, matrix)?;
         self.account(steps)?;
-        let mut row = Row::default();
+        let (mut row, mut sweep) = (Row::default(), Sweep::default());
         self.each_windowed(matrix, step_range, &mut |eval, windows, samples, no_name| {
             eval.engine.budget.check()?;
             let one = samples.numbers;
-            let taken = eval.fill_row((call, kernels), &params, (windows, samples), step_range, &mut row)?;
+            let taken = eval.fill_row((call, kernels), &params, (windows, samples), (step_range, &mut sweep), &mut row)?;
             (row.labels, row.drop_name) = (one.labels.clone(), no_name || drop_name);
             if !row.is_present() {
                 return Ok(());
@@ -157,7 +138,7 @@ impl<'e> Eval<'e> {
         (call, kernels): (&Call<'_>, Kernels),
         params: &[(Vec<f64>, Span)],
         (windows, samples): (&Windows, Samples<'_>),
-        step_range: StepRange,
+        (step_range, sweep): (StepRange, &mut Sweep),
         row: &mut Row,
     ) -> Result<u64, QueryError> {
         let param = |i: usize, step: usize| params.get(i).and_then(|(values, _)| values.get(step).copied()).unwrap_or(0.0);
@@ -166,17 +147,19 @@ impl<'e> Eval<'e> {
         row.histograms.clear();
         let one = samples.numbers;
         let starts = call.function.uses_starts() && !(one.starts.is_empty() && samples.histogram_starts.is_empty());
-        let mixed = starts || !samples.histograms.is_empty();
+        if !starts && samples.histograms.is_empty() {
+            let of = (one, windows, step_range);
+            match kernels.change.filter(|_| windows.edge == Edge::Plain) {
+                Some(change) => sweep.fill_changes(self, of, change, &mut row.values)?,
+                None => sweep.fill(self, of, param, kernels.numbers, &mut row.values)?,
+            }
+            return Ok(0);
+        }
         let (mut slide, mut taken) = (Slide::default(), 0);
         for (step, step_ms) in step_range.times().enumerate() {
             let mut window = slide.window(windows, samples, step_ms);
             window.params = [param(0, step), param(1, step)];
-            if mixed {
-                taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
-            } else {
-                let value = if window.values.is_empty() { None } else { (kernels.numbers)(&window) };
-                row.values.push(value.unwrap_or(ABSENT));
-            }
+            taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
         }
         Ok(taken)
     }
@@ -307,7 +290,11 @@ fn without_hint(mut histogram: Arc<Histogram>, made: &mut Made<'_, '_>) -> Resul
 
 /// Takes staleness markers out.
 fn drop_stale(series: &mut Series) {
-    let Some(first) = series.values.iter().position(|value| is_stale(*value)) else { return };
+    // Most series have none, and many values are compared at once when none is looked at.
+    if !series.values.iter().fold(false, |any, value| any | is_stale(*value)) {
+        return;
+    }
+    let first = series.values.iter().position(|value| is_stale(*value)).unwrap_or_default();
     let mut kept = first;
     for at in first..series.values.len() {
         if !is_stale(series.values[at]) {
@@ -338,54 +325,4 @@ fn check_edge(call: &Call<'_>, matrix: &Expr) -> Result<(), QueryError> {
     }
     let allowed = allowed.join(", ");
     Err(QueryError::execution(format!("{word} modifier can only be used with: {allowed} - not with {name}")))
-}
-
-/// The window of one series as it moves over the steps; both ends only ever move forward.
-#[derive(Default)]
-struct Slide {
-    numbers: Bounds,
-    histograms: Bounds,
-}
-
-#[derive(Default)]
-struct Bounds {
-    from: usize,
-    to: usize,
-}
-
-impl Bounds {
-    /// Moves to the samples of `(after, until]`.
-    fn advance(&mut self, after: i64, until: i64, time: impl Fn(usize) -> Option<i64>) {
-        while time(self.to).is_some_and(|at| at <= until) {
-            self.to += 1;
-        }
-        while self.from < self.to && time(self.from).is_some_and(|at| at <= after) {
-            self.from += 1;
-        }
-    }
-}
-
-impl Slide {
-    fn window<'w>(&mut self, windows: &Windows, samples: Samples<'w>, step_ms: i64) -> Window<'w> {
-        let end_ms = windows.shift.of(step_ms);
-        let start_ms = end_ms.saturating_sub(windows.range_ms);
-        let (after, until) = (start_ms.saturating_sub(windows.margin_ms.0), end_ms.saturating_add(windows.margin_ms.1));
-        let one = samples.numbers;
-        self.numbers.advance(after, until, |i| one.timestamps.get(i).copied());
-        self.histograms.advance(after, until, |i| samples.histograms.get(i).map(|(at, _)| *at));
-        let numbers = self.numbers.from..self.numbers.to;
-        let histograms = self.histograms.from..self.histograms.to;
-        Window {
-            times: &one.timestamps[numbers.clone()],
-            values: &one.values[numbers.clone()],
-            starts: one.starts.get(numbers).unwrap_or_default(),
-            histogram_starts: samples.histogram_starts.get(histograms.clone()).unwrap_or_default(),
-            histograms: &samples.histograms[histograms],
-            start_ms,
-            end_ms,
-            params: [0.0; 2],
-            step_ms,
-            edge: windows.edge,
-        }
-    }
 }

@@ -11,6 +11,7 @@ mod mixed_points;
 mod mixed_rate;
 mod over_time;
 mod rate;
+mod rate_steps;
 mod regression;
 mod scalars;
 mod series;
@@ -19,6 +20,7 @@ pub(crate) mod sums;
 pub(crate) use mixed::{Aside, Outcome};
 pub(crate) use mixed_edges::interpolated;
 pub(crate) use over_time::quantile;
+pub(crate) use rate_steps::{Change, Stretch, fill as fill_changes};
 pub(crate) use series::by_value;
 
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use super::ast::{Expr, Span, Type};
 use super::error::QueryError;
 use super::eval::{Eval, StepRange, Value};
 use super::histogram::variance;
+use rate::Reading;
 
 /// A function's signature and body.
 #[derive(Debug)]
@@ -108,6 +111,8 @@ pub(crate) struct Kernels {
     pub numbers: fn(&Window<'_>) -> Option<f64>,
     /// Of windows of series that have histograms, or start timestamps and [`Function::uses_starts`]; at least one sample.
     pub mixed: Mixed,
+    /// Says the same as `numbers` of plain windows, of all of a series at once.
+    pub change: Option<Change>,
 }
 
 type Mixed = fn(&Window<'_>, &mut Aside<'_>) -> Option<Outcome>;
@@ -149,12 +154,28 @@ const fn function(name: &'static str, args: &'static [Type], variadic: i8, retur
 }
 
 const fn range(name: &'static str, numbers: fn(&Window<'_>) -> Option<f64>, mixed: Mixed) -> Function {
-    function(name, &[Type::Matrix], 0, Type::Vector, Body::Range(Kernels { numbers, mixed }))
+    function(name, &[Type::Matrix], 0, Type::Vector, Body::Range(Kernels { numbers, mixed, change: None }))
+}
+
+/// Of which the metric name stays.
+const fn named(name: &'static str, numbers: fn(&Window<'_>) -> Option<f64>, mixed: Mixed) -> Function {
+    function(name, &[Type::Matrix], 0, Type::Vector, Body::RangeNamed(Kernels { numbers, mixed, change: None }))
+}
+
+/// Of the change over a window.
+const fn change(
+    name: &'static str,
+    numbers: fn(&Window<'_>) -> Option<f64>,
+    mixed: Mixed,
+    (reading, per_second): (Reading, bool),
+) -> Function {
+    let kernels = Kernels { numbers, mixed, change: Some(Change { reading, per_second }) };
+    function(name, &[Type::Matrix], 0, Type::Vector, Body::Range(kernels))
 }
 
 /// Over windows, of numbers alone.
 const fn numbers(name: &'static str, args: &'static [Type], numbers: fn(&Window<'_>) -> Option<f64>) -> Function {
-    function(name, args, 0, Type::Vector, Body::Range(Kernels { numbers, mixed: mixed::numbers_only }))
+    function(name, args, 0, Type::Vector, Body::Range(Kernels { numbers, mixed: mixed::numbers_only, change: None }))
 }
 
 const fn math(name: &'static str, kernel: fn(f64) -> f64) -> Function {
@@ -202,12 +223,12 @@ static ALL: [Function; 90] = [
     date("day_of_year", date::day_of_year),
     date("days_in_month", date::days_in_month),
     math("deg", f64::to_degrees),
-    range("delta", rate::delta, mixed_rate::delta),
+    change("delta", rate::delta, mixed_rate::delta, (Reading::Gauge, false)),
     numbers("deriv", &[M], regression::deriv),
     numbers("double_exponential_smoothing", &[M, S, S], regression::smoothing),
     special("end", &[], 0, S, scalars::bounds),
     math("exp", f64::exp),
-    function("first_over_time", &[M], 0, V, Body::RangeNamed(Kernels { numbers: over_time::first, mixed: mixed::first })),
+    named("first_over_time", over_time::first, mixed::first),
     math("floor", f64::floor),
     native("histogram_avg", |own| own.sum / own.count),
     native("histogram_count", |own| own.count),
@@ -219,12 +240,12 @@ static ALL: [Function; 90] = [
     native("histogram_sum", |own| own.sum),
     date("hour", date::hour),
     range("idelta", rate::idelta, mixed_points::idelta),
-    range("increase", rate::increase, mixed_rate::increase),
+    change("increase", rate::increase, mixed_rate::increase, (Reading::Counter, false)),
     special("info", &[V, V], 1, V, |eval, call, step_range| eval.info(call, step_range)),
     range("irate", rate::irate, mixed_points::irate),
     special("label_join", &[V, T, T, T], -1, V, labels::join),
     special("label_replace", &[V, T, T, T, T], 0, V, labels::replace),
-    function("last_over_time", &[M], 0, V, Body::RangeNamed(Kernels { numbers: over_time::last, mixed: mixed::last })),
+    named("last_over_time", over_time::last, mixed::last),
     math("ln", f64::ln),
     math("log10", f64::log10),
     math("log2", f64::log2),
@@ -241,7 +262,7 @@ static ALL: [Function; 90] = [
     numbers("quantile_over_time", &[S, M], over_time::quantile_over_time),
     math("rad", f64::to_radians),
     special("range", &[], 0, S, scalars::bounds),
-    range("rate", rate::rate, mixed_rate::rate),
+    change("rate", rate::rate, mixed_rate::rate, (Reading::Counter, true)),
     range("resets", rate::resets, mixed_points::resets),
     special("round", &[V, S], 1, V, scalars::round),
     special("scalar", &[V], 0, S, scalars::scalar),

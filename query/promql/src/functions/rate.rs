@@ -3,7 +3,7 @@
 use super::Window;
 use crate::ast::Edge;
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Reading {
     Counter,
     Gauge,
