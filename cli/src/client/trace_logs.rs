@@ -56,7 +56,10 @@ fn notes(body: &Value, limit: u64) -> Vec<String> {
         let (offset, calls) = (number(&clock["offset"]), count(number(&clock["calls"]).unsigned_abs(), "call"));
         let goes = if offset > 0 { "behind" } else { "ahead" };
         let by = duration(offset.saturating_abs());
-        notes.push(format!("the clock of {} is taken to be {by} {goes}, from {calls}; its lines were moved", text(&clock["clock"])));
+        notes.push(format!(
+            "the clock of {} is taken to be {by} {goes}, from {calls}; its lines were moved",
+            text(&clock["clock"])
+        ));
     }
     if body["more"] == true {
         notes.push(format!("only the oldest {}, as --limit has it; the trace has more", count(limit, "line")));
@@ -73,7 +76,8 @@ mod tests {
     #[test]
     fn a_moved_line_says_by_how_much() {
         let style = Style { clock: Clock::local(), colors: Colors::of_stdout(ColorWhen::Never) };
-        let line = |t: i64, at: i64| json!({"t": t.to_string(), "at": at.to_string(), "stream": {"pod": "cart-1"}, "line": "found"});
+        let line =
+            |t: i64, at: i64| json!({"t": t.to_string(), "at": at.to_string(), "stream": {"pod": "cart-1"}, "line": "found"});
         let second = 1_000_000_000;
         let moved = written(&line(15 * second, 20 * second), &style);
         let still = written(&line(20 * second, 20 * second), &style);

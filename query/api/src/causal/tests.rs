@@ -105,8 +105,12 @@ fn a_line_stands_within_its_span() {
 fn a_child_is_never_before_its_parent() {
     use SpanKind::{Internal, Server};
     // One clock; and a child of the child goes with it.
-    let spans =
-        vec![span(1, 0, Server, (100, 200)), span(2, 1, Internal, (40, 60)), span(3, 2, Internal, (50, 55)), span(4, 1, Internal, (150, 160))];
+    let spans = vec![
+        span(1, 0, Server, (100, 200)),
+        span(2, 1, Internal, (40, 60)),
+        span(3, 2, Internal, (50, 55)),
+        span(4, 1, Internal, (150, 160)),
+    ];
     let trace = trace(vec![(&[("service.name", "a")], spans)]);
     let order = CausalOrder::of(&trace);
     let at = |span: u8, at: i64| placed(&order, &line(&[("app", "a")], span, at)).0;
@@ -118,7 +122,10 @@ fn both_sides_of_a_request_may_share_an_id() {
     use SpanKind::{Client, Server};
     let trace = trace(vec![
         (&[("service.name", "front")], vec![span(1, 0, Client, (0, 100))]),
-        (&[("service.name", "cart")], vec![span(1, 0, Server, (-4_990, -4_910)), span(2, 1, SpanKind::Internal, (-4_960, -4_940))]),
+        (
+            &[("service.name", "cart")],
+            vec![span(1, 0, Server, (-4_990, -4_910)), span(2, 1, SpanKind::Internal, (-4_960, -4_940))],
+        ),
     ]);
     let order = CausalOrder::of(&trace);
     assert_eq!(order.clocks().iter().map(|clock| clock.offset / MS).collect::<Vec<_>>(), [0, 5_000]);

@@ -72,7 +72,10 @@ async fn lines_of_a_trace_come_in_causal_order_and_say_how_they_were_moved() {
     assert_eq!(places[1], (&json!("20120000000"), &json!("span")));
     assert_eq!(places[4], (&json!("20500000000"), &json!("time")));
     let moved = &answer["lines"][1];
-    assert_eq!((&moved["t"], &moved["moved_by_clock"], &moved["moved_by_span"]), (&json!("15120000000"), &json!("5000000000"), &json!("0")));
+    assert_eq!(
+        (&moved["t"], &moved["moved_by_clock"], &moved["moved_by_span"]),
+        (&json!("15120000000"), &json!("5000000000"), &json!("0"))
+    );
     let clocks = json!([{"clock": "a", "offset": "0", "calls": 0}, {"clock": "b", "offset": "5000000000", "calls": 1}]);
     assert_eq!((&answer["order"], &answer["moved"], &answer["clocks"]), (&json!("mixed"), &json!(2), &clocks));
     assert_eq!((&answer["more"], &answer["spans_refused"]), (&json!(false), &json!("")));
@@ -86,7 +89,10 @@ async fn a_range_and_a_limit_cut_by_time_and_it_is_said() {
     let answer = ask(logs(), traces(), &format!("{ID}/logs?start=20&end=20.2")).await.json();
     assert_eq!((bodies(&answer), &answer["order"], &answer["more"]), (vec!["asks the cart"], &json!("causal"), &json!(false)));
     let refused = ask(logs(), traces(), &format!("{ID}/logs?limit=50001")).await;
-    assert_eq!((refused.status, &refused.json()["error"]), (400, &json!("parameter limit: 50001 is above query.lines_max (50000)")));
+    assert_eq!(
+        (refused.status, &refused.json()["error"]),
+        (400, &json!("parameter limit: 50001 is above query.lines_max (50000)"))
+    );
     assert_eq!(ask(logs(), traces(), "xyz/logs").await.status, 400);
 }
 
