@@ -17,7 +17,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Both, as figures.
 pub async fn measure(weir: &Weir) -> Vec<Figure> {
-    let mut figures = percentiles("push → answered by a query, ms", "≤ 1000 (p99)", visible(weir).await);
+    let mut figures = Vec::from(percentiles("push → answered by a query, ms", "≤ 1000 (p99)", visible(weir).await));
     figures.extend(percentiles("push → message of a tail, ms", "≤ 100 (p99)", tailed(weir).await));
     figures
 }
