@@ -129,8 +129,10 @@ mod tests {
 
     const REQUEST: (SpanKind, SpanKind) = (SpanKind::Client, SpanKind::Server);
 
-    /// Offsets of as many clocks, of calls: parent's clock, start and end, child's clock, start and end.
-    fn check(clocks: usize, calls: &[((usize, i64, i64), (usize, i64, i64), (SpanKind, SpanKind))], expected: &[i64]) {
+    /// Parent's clock, start and end, the same of the child, and their kinds.
+    type Call = ((usize, i64, i64), (usize, i64, i64), (SpanKind, SpanKind));
+
+    fn check(clocks: usize, calls: &[Call], expected: &[i64]) {
         let span = |start, end, kind| Span { start, end, kind, ..Span::default() };
         let mut all = Calls::default();
         for ((a, a_start, a_end), (b, b_start, b_end), (parent, child)) in calls {

@@ -21,7 +21,10 @@ fn span(id: u8, parent: u8, kind: SpanKind, (start, end): (i64, i64)) -> Span {
     Span { span_id: SpanId([id; 8]), parent_id: SpanId([parent; 8]), kind, start, end, ..Span::default() }
 }
 
-fn trace(batches: Vec<(&[(&str, &str)], Vec<Span>)>) -> Trace {
+/// Of a resource.
+type Batch<'a> = (&'a [(&'a str, &'a str)], Vec<Span>);
+
+fn trace(batches: Vec<Batch<'_>>) -> Trace {
     let batches = batches.into_iter().map(|(pairs, spans)| ScopeSpans { origin: origin(pairs), spans });
     Trace { id: TraceId([1; 16]), state: TraceState::Sealed, revision: 0, batches: batches.collect() }
 }
