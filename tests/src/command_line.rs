@@ -226,6 +226,58 @@ async fn a_trace_shows_what_failed() {
     assert!(said.code == Some(1) && said.err.contains("trace"), "{}", said.err);
 }
 
+/// `front` on one node calls `cart` on another, whose clock is 5 s behind: by time, the cart would have answered before it was asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_a_trace_are_in_causal_order_over_clocks_that_differ() {
+    let folder = tempfile::tempdir().unwrap();
+    let weir = Weir::start(&folder.path().join("data")).await;
+    let (id, start) = ("04c87ec97bae041b1b15b3c7676a43cc", now() - 60_000_000_000);
+    let at = |ms: i64| start.saturating_add_signed(ms * 1_000_000).to_string();
+    let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let span = |own: &str, parent: &str, kind: u8, (begun, ended): (i64, i64)| {
+        json!({"traceId": id, "spanId": own.repeat(8), "parentSpanId": parent.repeat(8), "name": "get", "kind": kind,
+            "startTimeUnixNano": at(begun), "endTimeUnixNano": at(ended)})
+    };
+    let of = |service: &str, node: &str, spans: Vec<serde_json::Value>| {
+        let attributes = [text("service.name", service), text("k8s.node.name", node)];
+        json!({"resource": {"attributes": attributes}, "scopeSpans": [{"spans": spans}]})
+    };
+    let front = of("front", "a", vec![span("01", "", 2, (0, 300)), span("02", "01", 3, (100, 200))]);
+    let cart = of("cart", "b", vec![span("03", "02", 2, (-4_890, -4_810))]);
+    let body = json!({"resourceSpans": [front, cart]});
+    let answer = weir.http.post(format!("http://{}/v1/traces", weir.otlp_http)).json(&body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", weir.log());
+    let lines =
+        [("a", "01", 90, "asks"), ("a", "01", 210, "is answered"), ("b", "03", -4_880, "looks"), ("b", "03", -4_820, "found")];
+    for (node, span, ms, line) in lines {
+        let metadata = json!({"trace_id": id, "span_id": span.repeat(8)});
+        let stream = json!({"namespace": "shop", "node": node});
+        let body = json!({"streams": [{"stream": stream, "values": [[at(ms), line, metadata]]}]});
+        let answer = weir.http.post(weir.url("/loki/api/v1/push")).json(&body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 204, "{}", weir.log());
+    }
+    arrived(&weir, lines.len()).await;
+    eventually("both batches of spans", || async {
+        let (_, body) = weir.try_get(&format!("/api/weir/v1/traces/{id}"), &[]).await;
+        if body.matches("\"orphan\"").count() == 3 { Ok(()) } else { Err(body) }
+    })
+    .await;
+    for sealed in [false, true] {
+        let said = done(&["trace", id, "--logs", "--addr", &weir.listen]);
+        let expected = [" asks", " looks  (+5 s)", " found  (+5 s)", " is answered"];
+        let is_so =
+            said.out.lines().count() == expected.len() && said.out.lines().zip(expected).all(|(line, end)| line.ends_with(end));
+        assert!(is_so, "sealed: {sealed}\n{}", said.out);
+        assert!(said.err.contains("the clock of b is taken to be 5 s behind, from 1 call"), "{}", said.err);
+        weir.admin("seal").await;
+    }
+    let said = done(&["trace", id, "--logs", "--limit", "1", "-o", "json", "--addr", &weir.listen]);
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&answer["order"], &answer["more"]), (&json!("causal"), &json!(true)), "{answer}");
+    assert!(said.err.contains("only the oldest 1 line"), "{}", said.err);
+    assert_ne!(say(&["trace", id, "--limit", "1", "--addr", &weir.listen]).code, Some(0), "a limit without lines");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_says_where_its_page_is() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ use weir_model::wire::Kind;
 use super::service::{Refused, read};
 use crate::open::Aggregator;
 
-/// How often it is looked what entered a head: with the client's own 100 ms, a line is seen well within a second.
+/// How often it is looked what entered a head: with the client's own 50 ms, a line is seen well within a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A silent tail says that it is alive.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);

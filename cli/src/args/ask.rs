@@ -201,6 +201,12 @@ pub(crate) struct CardinalityArguments {
 pub(crate) struct TraceArguments {
     /// Its id, up to 32 hex digits; it is looked for at all times
     pub id: String,
+    /// Not its spans, but the log lines of all containers that took part, in causal order
+    #[arg(long)]
+    pub logs: bool,
+    /// With --logs: at most this many lines, the oldest
+    #[arg(long, default_value_t = 1000, value_name = "LINES", value_parser = value::positive, requires = "logs")]
+    pub limit: u64,
     #[command(flatten)]
     pub server: ServerArguments,
 }

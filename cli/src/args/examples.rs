@@ -79,6 +79,7 @@ Times are local, with their offset from UTC; set TZ for another zone.";
 pub(super) const TRACE: &str = "\
 Examples:
   weir trace 04c87ec97bae041b1b15b3c7676a43cc
+  weir trace 04c87ec97bae041b1b15b3c7676a43cc --logs
   weir trace 04c87ec97bae041b1b15b3c7676a43cc -o json";
 
 pub(super) const CHECK: &str = "\

@@ -3,7 +3,7 @@
 //! - [`profile`]: addresses and credentials that are kept; [`login`]: `login`, `logout`, `whoami`; [`device`]:
 //!   signing in at weir's issuer, and the tokens that go on from there.
 //! - [`address`]: which weir is asked, and as whom; [`http`]: one question and its answer; [`unreachable`]: why there was none, in words.
-//! - [`logs`], [`follow`], [`metrics`], [`trace`], [`usage`], [`cardinality`], [`admin`]: a command each.
+//! - [`logs`], [`follow`], [`metrics`], [`trace`], [`trace_logs`], [`usage`], [`cardinality`], [`admin`]: a command each.
 //! - [`show`]: volume, patterns and fields of log lines. [`lines`]: log lines asked for and written; [`print`]: rows to stdout, and to stderr what the answer does not cover.
 
 mod address;
@@ -22,6 +22,7 @@ mod print;
 mod profile;
 mod show;
 mod trace;
+mod trace_logs;
 mod unreachable;
 mod usage;
 

@@ -1,4 +1,4 @@
-//! `weir trace`: the spans of a trace as a tree, with what failed and why.
+//! `weir trace`: the spans of a trace as a tree, with what failed and why. Its lines: `trace_logs`.
 
 use std::collections::HashMap;
 
@@ -22,6 +22,9 @@ const LEFT_COLUMNS: usize = 24;
 pub(crate) async fn trace(arguments: &TraceArguments) -> Result<(), Failure> {
     let id = arguments.id.parse::<TraceId>().map_err(Failure::input)?;
     let address = Address::of(&arguments.server).await?;
+    if arguments.logs {
+        return super::trace_logs::trace_logs(id, arguments, &address).await;
+    }
     let answer = http::get(&address, &format!("/api/weir/v1/traces/{id}"), &[]).await?;
     let mut spans = answer.body["trace"]["spans"].as_array().cloned().unwrap_or_default();
     spans.sort_by_key(|span| number(&span["start"]));

@@ -9,9 +9,10 @@
 //!
 //! What several share: `call` (a request's turn, and what its tenants may take), `params` (query string and form), `reply` (an answer's text, within the budget), `coverage_header`,
 //! `outage_header` (that new records are not stored), `error` (errors as HTTP status), `revalidate` (304 for who has the answer),
-//! `deletions` (requests to delete), `live` (tails), `tenants` (readers for scopes of several tenants), `metrics` (counters of them all); of the trace APIs: `trace_search`, `logfmt` (tags), `values` (attributes).
+//! `deletions` (requests to delete), `live` (tails), `tenants` (readers for scopes of several tenants), `metrics` (counters of them all); of the trace APIs: `trace_search`, `logfmt` (tags), `values` (attributes), `causal` (the lines of one in causal order).
 
 mod call;
+mod causal;
 pub(crate) mod coverage_header;
 mod deletions;
 pub(crate) mod error;

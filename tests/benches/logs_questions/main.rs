@@ -4,18 +4,26 @@
 //!     cargo build --release -p weir && cargo bench -p weir-tests --bench logs_questions
 //!
 //! Of each: the best wall time, CPU time of weir's process (the mean, since the kernel counts in 10 ms), and bytes of the answer; beside
-//! it the goal. Then bytes on disk by part of a block. `SIZE_MB` (1070) of bodies; with `SCALE=1` the lines are those of a large
-//! cluster ([`scale`]): fresh ids, pods by Zipf's law that start again, stack traces, and 5% late lines. 10 GB are `SCALE=1
-//! SIZE_MB=10000`. `TIMES` (20) each question is asked. `WEIR_BINARY` is measured instead of `target/release/weir`.
+//! it the goal. Then bytes on disk by part of a block. `SIZE_MB` (1070) of bodies. `TIMES` (20) each question is asked.
+//! `WEIR_BINARY` is measured instead of `target/release/weir`.
+//!
+//! With `SCALE=1` the lines are those of a large cluster ([`scale`]): fresh ids, pods by Zipf's law that start again, stack traces,
+//! and 5% late lines; 10 GB are `SCALE=1 SIZE_MB=10000`. Blocks are then sealed and merged as the lines come, in heads of a small
+//! node, and more is measured: questions to a fresh process without a page cache ([`cold`]), the way of a line into answers and
+//! tails ([`live`]), with `S3=1` what a cold question costs in an object store ([`remote`]), and what zstd makes of all bodies in
+//! one piece (`ZSTD_LEVEL`, 3). At the end is one table of all figures.
 
+mod cold;
 #[allow(dead_code, reason = "shared with the benchmark spine, which uses all of it")]
 #[path = "../spine/fill.rs"]
 mod fill;
+mod live;
 #[allow(dead_code, reason = "shared with the benchmark spine, which uses all of it")]
 #[path = "../spine/logs.rs"]
 mod logs;
 mod parts;
 mod questions;
+mod remote;
 mod scale;
 #[allow(dead_code, reason = "shared with the benchmark spine, which uses all of it")]
 #[path = "../spine/table.rs"]
@@ -25,9 +33,11 @@ mod units;
 
 use std::path::PathBuf;
 
+use weir_tests::bench::limits::WholeFile;
 use weir_tests::bench::run;
 use weir_tests::weir::binary;
 
+use table::Figure;
 use units::{mib, now, number};
 
 /// A binary to measure, and the name of its column.
@@ -36,38 +46,105 @@ struct Subject {
     binary: PathBuf,
 }
 
+/// Of a node that has 512 MB for weir: heads are sealed as they grow.
+const SMALL: &str = r#"
+[aggregator]
+head_max = "48MiB"
+heads_memory_max = "192MiB"
+[aggregator.retention]
+logs = "0s"
+metrics = "0s"
+traces = "0s"
+[collector.sample]
+enabled = false
+[telemetry]
+spans = false
+[store]
+cache_max = "64MiB"
+"#;
+
 fn main() {
     run(bench());
 }
 
 async fn bench() {
-    let subject = subject();
+    let (subject, is_scaled) = (subject(), number("SCALE", 0) > 0);
+    let made = made(number("SIZE_MB", 1070) * 1_000_000, is_scaled);
+    let filled = match is_scaled {
+        true => fill::fill_with(&subject, &logs::LOKI.route, &made.bodies, SMALL).await,
+        false => fill::fill(&subject, &logs::LOKI.route, &made.bodies).await,
+    };
+    logs::wait_for_lines(&filled.weir, logs::LOKI.namespace, made.lines).await;
+    fill::print(&subject, &filled);
+    let rate = made.bytes as f64 / 1e6 / filled.sealed.cpu.as_secs_f64();
+    let mut figures = vec![
+        Figure::new("in → searchable, sealed and merged, MB of bodies a CPU s", "≥ 100", rate, 1),
+        Figure::new("peak RSS until searchable, MiB", "≤ 256", mib(filled.searchable.peak), 0),
+        Figure::new("peak RSS until compacted, MiB", "≤ 488", mib(filled.sealed.peak), 0),
+    ];
+    figures.extend(questions::ask(&filled.weir, &made.wanted, (number("TIMES", 20) as u32, is_scaled)).await);
+    figures.push(Figure::new("peak RSS with questions, MiB", "≤ 488", mib(filled.weir.resident_peak()), 0));
+    let stored = parts::print(&filled.data(), made.bytes);
+    let ratio = |bytes: u64| made.bytes as f64 / bytes.max(1) as f64;
+    figures.push(Figure::new("bodies / bytes on disk, ids and index included", "≥ 25", ratio(stored), 1));
+    if let Some((level, bytes)) = made.whole_file {
+        figures.push(Figure::new(
+            format!("bodies / zstd -{level} --long of the bodies alone, in one piece"),
+            "",
+            ratio(bytes),
+            1,
+        ));
+    }
+    if is_scaled {
+        figures.extend(at_scale(&subject, filled, &made.wanted).await);
+    }
+    table::print(&[table::Column { name: "now", figures }]);
+}
+
+/// What is measured of many lines alone.
+async fn at_scale(subject: &Subject, mut filled: fill::Filled, wanted: &questions::Wanted) -> Vec<Figure> {
+    let mut figures = live::measure(&filled.weir).await;
+    figures.push(Figure::new("peak RSS with these, MiB", "≤ 488", mib(filled.weir.resident_peak()), 0));
+    figures.extend(cold::ask(&mut filled.weir, wanted).await);
+    if number("S3", 0) > 0 {
+        filled.weir.admin("seal").await;
+        filled.weir.terminate().await;
+        figures.extend(remote::ask((subject, &filled.config()), &filled.data(), wanted).await);
+    }
+    figures
+}
+
+/// Requests that are ready to be sent, and what is known of their lines.
+struct Made {
+    bodies: fill::Bodies,
+    lines: u64,
+    bytes: u64,
+    wanted: questions::Wanted,
+    /// The level, and what it came to.
+    whole_file: Option<(i32, u64)>,
+}
+
+fn made(size: u64, is_scaled: bool) -> Made {
     let mut prepared = logs::Prepared::new(&logs::LOKI);
-    let (size, scaled) = (number("SIZE_MB", 1070) * 1_000_000, number("SCALE", 0) > 0);
-    let mut wanted = questions::Wanted::default();
-    let mut scale = scale::Scale::default();
+    let (mut wanted, mut scale) = (questions::Wanted::default(), scale::Scale::default());
+    let level = number("ZSTD_LEVEL", 3) as i32;
+    let mut file = is_scaled.then(|| WholeFile::new(level));
     let input = prepared.each_day(size, |line, copy, at| {
-        let (line, at) = if scaled { scale.line(line, at) } else { (logs::of_copy(line, copy), at) };
+        let (line, at) = if is_scaled { scale.line(line, copy, at) } else { (logs::of_copy(line, copy), at) };
         wanted.note(&line, at);
+        if let Some(file) = &mut file {
+            file.push(line.body.as_bytes());
+        }
         (line, at)
     });
     let (lines, bytes, bodies) = (prepared.lines, prepared.bytes, prepared.bodies.finish());
     println!(
-        "logs_questions: {:.0} MB of bodies in {lines} lines | {input}{}",
+        "logs_questions: {:.0} MB of bodies in {lines} lines, {:.0} MB sent | {input}{}",
         bytes as f64 / 1e6,
-        if scaled { ", scaled" } else { "" }
+        bodies.bytes as f64 / 1e6,
+        if is_scaled { ", scaled" } else { "" }
     );
-    let filled = fill::fill(&subject, &logs::LOKI.route, &bodies).await;
-    logs::wait_for_lines(&filled.weir, logs::LOKI.namespace, lines).await;
-    fill::print(&subject, &filled);
-    println!(
-        "  peak RSS {:.0} MiB until searchable, {:.0} MiB until compacted",
-        mib(filled.searchable.peak),
-        mib(filled.sealed.peak)
-    );
-    questions::ask(&filled.weir, &wanted, number("TIMES", 20) as u32).await;
-    println!("  peak RSS with questions {:.0} MiB", mib(filled.weir.resident_peak()));
-    parts::print(&filled.data(), bytes);
+    Made { bodies, lines, bytes, wanted, whole_file: file.map(|file| (level, file.finish())) }
 }
 
 fn subject() -> Subject {

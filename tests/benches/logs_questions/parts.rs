@@ -7,8 +7,8 @@ use std::sync::Arc;
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::block::BlockReader;
 
-/// Prints the ratio of bodies to bytes on disk, and each part.
-pub fn print(data: &Path, body_bytes: u64) {
+/// Prints the ratio of bodies to bytes on disk, and each part. Returns the bytes of all.
+pub fn print(data: &Path, body_bytes: u64) -> u64 {
     let (mut parts, mut all, mut count) = (BTreeMap::<String, u64>::new(), 0, 0);
     let logs = data.join("store/logs");
     for partition in std::fs::read_dir(&logs).unwrap_or_else(|error| panic!("{}: {error}", logs.display())) {
@@ -31,4 +31,5 @@ pub fn print(data: &Path, body_bytes: u64) {
     for (name, bytes) in parts {
         println!("| {name} | {:.2} | {:.1} |", bytes as f64 / 1e6, ratio(bytes));
     }
+    all
 }

@@ -8,6 +8,8 @@ use weir_tests::bench::watch::processor_time_of;
 use weir_tests::nezha::Line;
 use weir_tests::weir::Weir;
 
+use crate::table::Figure;
+
 const SECOND: i64 = 1_000_000_000;
 const FOUR_HOURS: i64 = 4 * 3600 * SECOND;
 /// The share of lines with the word that is counted by pod.
@@ -63,16 +65,17 @@ impl Wanted {
 const QUERY_RANGE: &str = "/loki/api/v1/query_range";
 const PATTERNS: &str = "/loki/api/v1/patterns";
 
-struct LogQuery {
-    what: &'static str,
+pub struct LogQuery {
+    pub what: &'static str,
     path: &'static str,
-    goal_ms: u32,
+    /// Of 1 GB, and of 10 GB; empty where nothing is said.
+    goals: [&'static str; 2],
     query: String,
     /// Start, end and step of a range query, nanoseconds; else lines of all time.
     steps: Option<(i64, i64, i64)>,
 }
 
-fn questions(wanted: &Wanted) -> Vec<LogQuery> {
+pub fn questions(wanted: &Wanted) -> Vec<LogQuery> {
     let all = "{namespace=\"nezha\"}";
     let (trace, word, pod) = (&wanted.trace_id, wanted.word(), wanted.busiest_pod());
     let (first, last) = (wanted.first.unwrap_or_default(), wanted.last);
@@ -80,77 +83,89 @@ fn questions(wanted: &Wanted) -> Vec<LogQuery> {
     let whole = Some((last + 1, last + 1, SECOND));
     let aligned = Some((first.div_euclid(FOUR_HOURS) * FOUR_HOURS, (last / FOUR_HOURS + 1) * FOUR_HOURS, FOUR_HOURS));
     let odd = Some((first, last + FOUR_HOURS, FOUR_HOURS));
-    let one = |what, goal_ms, query, steps| LogQuery { what, path: QUERY_RANGE, goal_ms, query, steps };
+    let one = |what, goals, query, steps| LogQuery { what, path: QUERY_RANGE, goals, query, steps };
     vec![
-        one("every line of a trace id", 3, format!("{all} |= `{trace}`"), None),
-        one("the same by the attribute", 3, format!("{all} | trace_id=`{trace}`"), None),
-        one("a word that is nowhere", 1, format!("{all} |= `zebrafinch`"), None),
-        one("12 digits inside an id", 10, format!("{all} |= `{}`", &trace[9..21]), None),
+        one("every line of a trace id", ["≤ 3", "≤ 5"], format!("{all} |= `{trace}`"), None),
+        one("the same by the attribute", ["≤ 3", "≤ 5"], format!("{all} | trace_id=`{trace}`"), None),
+        one("a word that is nowhere", ["≤ 1", "≤ 5"], format!("{all} |= `zebrafinch`"), None),
+        one("12 digits inside an id", ["≤ 10", "≤ 20"], format!("{all} |= `{}`", &trace[9..21]), None),
         one(
             "a regex over everything, counted",
-            100,
+            ["≤ 100", "≤ 1000"],
             format!("sum(count_over_time({all} |~ `status=[0-9]+, msg=[A-Z][a-z]+ .*[Ff]ail` {days}))"),
             whole,
         ),
         one(
             "one that thousands of lines match, counted",
-            100,
+            ["≤ 100", "≤ 1000"],
             format!("sum(count_over_time({all} |~ `[Oo]rder.*[Ff]ail` {days}))"),
             whole,
         ),
-        one("a word counted by pod", 15, format!("sum by (pod) (count_over_time({all} |= `{word}` {days}))"), whole),
-        one("volume in 4 h buckets, as LogQL", 5, format!("sum(count_over_time({all}[4h]))"), aligned),
+        one("a word counted by pod", ["≤ 15", ""], format!("sum by (pod) (count_over_time({all} |= `{word}` {days}))"), whole),
+        one("volume in 4 h buckets, as LogQL", ["≤ 5", ""], format!("sum(count_over_time({all}[4h]))"), aligned),
         one(
             "the same by level, as Grafana asks",
-            5,
+            ["≤ 5", ""],
             format!("sum by (level, detected_level) (count_over_time({all}[4h]))"),
             aligned,
         ),
-        one("the same of one level", 5, format!("sum(count_over_time({all} | detected_level=`error` [4h]))"), aligned),
-        one("volume in 4 h buckets from any nanosecond", 5, format!("sum(count_over_time({all}[4h]))"), odd),
-        one("latest 100 lines of a pod", 3, format!("{{namespace=\"nezha\", pod=\"{pod}\"}}"), None),
-        LogQuery { path: PATTERNS, ..one("patterns of all lines in 4 h buckets", 1000, all.to_owned(), aligned) },
+        one("the same of one level", ["≤ 5", ""], format!("sum(count_over_time({all} | detected_level=`error` [4h]))"), aligned),
+        one("volume in 4 h buckets from any nanosecond", ["≤ 5", ""], format!("sum(count_over_time({all}[4h]))"), odd),
+        one("latest 100 lines of the busiest pod", ["≤ 3", "≤ 10"], format!("{{namespace=\"nezha\", pod=\"{pod}\"}}"), None),
+        LogQuery { path: PATTERNS, ..one("patterns of all lines in 4 h buckets", ["≤ 1000", ""], all.to_owned(), aligned) },
     ]
 }
 
-/// Asks each question so many times, and prints a row of what it costs.
-pub async fn ask(weir: &Weir, wanted: &Wanted, times: u32) {
+/// Asks each question so many times, prints a row of what it costs, and returns the best times.
+pub async fn ask(weir: &Weir, wanted: &Wanted, (times, is_scaled): (u32, bool)) -> Vec<Figure> {
     println!("| question | goal, ms | best, ms | CPU, ms | answer, bytes | found |\n| --- | --- | --- | --- | --- | --- |");
     let pid = weir.pid().expect("weir runs");
+    let mut figures = Vec::new();
     for question in questions(wanted) {
         let (mut best, mut bytes, mut found) = (Duration::MAX, 0, String::new());
         let before = processor_time_of(pid);
         for _ in 0..times {
-            let begun = Instant::now();
-            let body = answer(weir, &question, wanted).await;
-            best = best.min(begun.elapsed());
+            let (took, body) = question.answer(weir, wanted).await;
+            best = best.min(took);
             (bytes, found) = (body.len(), self::found(&question, &body));
         }
         let cpu = (processor_time_of(pid) - before) / times;
-        println!(
-            "| {} | ≤ {} | {:.2} | {:.1} | {bytes} | {found} |",
-            question.what,
-            question.goal_ms,
-            best.as_secs_f64() * 1e3,
-            cpu.as_secs_f64() * 1e3
-        );
+        let (goal, best) = (question.goals[usize::from(is_scaled)], best.as_secs_f64() * 1e3);
+        println!("| {} | {goal} | {best:.2} | {:.1} | {bytes} | {found} |", question.what, cpu.as_secs_f64() * 1e3);
+        figures.push(Figure::new(format!("warm: {}, ms", question.what), goal, best, 2));
     }
+    figures
 }
 
-async fn answer(weir: &Weir, question: &LogQuery, wanted: &Wanted) -> String {
-    let (start, end, step) = question.steps.unwrap_or((wanted.first.unwrap_or_default(), wanted.last + 1, SECOND));
-    let (start, end, step) = (start.to_string(), end.to_string(), (step / SECOND).to_string());
-    let mut parameters = vec![("query", &*question.query), ("start", &start), ("end", &end), ("limit", "100")];
-    if question.steps.is_some() {
-        parameters.push(("step", &step));
+impl LogQuery {
+    /// How long the answer took, and the answer.
+    pub async fn answer(&self, weir: &Weir, wanted: &Wanted) -> (Duration, String) {
+        let (start, end, step) = self.steps.unwrap_or((wanted.first.unwrap_or_default(), wanted.last + 1, SECOND));
+        let (start, end, step) = (start.to_string(), end.to_string(), (step / SECOND).to_string());
+        let mut parameters = vec![("query", &*self.query), ("start", &start), ("end", &end), ("limit", "100")];
+        if self.steps.is_some() {
+            parameters.push(("step", &step));
+        }
+        let begun = Instant::now();
+        let (status, body) = weir.try_get(self.path, &parameters).await;
+        let took = begun.elapsed();
+        assert_eq!(status, 200, "{}: {body}", self.query);
+        (took, body)
     }
-    let (status, body) = weir.try_get(question.path, &parameters).await;
-    assert_eq!(status, 200, "{}: {body}", question.query);
-    body
+
+    /// Of those that are asked cold.
+    pub fn cold_goal(&self) -> Option<&'static str> {
+        match self.what {
+            "every line of a trace id" | "the same by the attribute" => Some("≤ 30"),
+            "a word that is nowhere" | "12 digits inside an id" | "latest 100 lines of the busiest pod" => Some(""),
+            "one that thousands of lines match, counted" => Some(""),
+            _ => None,
+        }
+    }
 }
 
 /// Lines, or the sum of all points and their series.
-fn found(question: &LogQuery, body: &str) -> String {
+pub fn found(question: &LogQuery, body: &str) -> String {
     let body: Value = serde_json::from_str(body).expect("JSON");
     if question.path == PATTERNS {
         let patterns = body["data"].as_array().cloned().unwrap_or_default();

@@ -1,9 +1,10 @@
-//! Lines of a large cluster made of a small one's: each with ids that no other has, of pods that are busy by Zipf's law and start
-//! again, some as stack traces, 5% late.
+//! Lines of a large cluster made of a small one's: each copy of a trace with ids that no other has, of pods that are busy by Zipf's
+//! law and start again, some as stack traces, 5% late.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use weir_tests::nezha::Line;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 /// Pods of a workload at a time. The busiest has a fifth of its lines.
 const PODS: usize = 100;
@@ -39,15 +40,15 @@ impl Default for Scale {
 }
 
 impl Scale {
-    /// A line like this one, and when it was written.
-    pub fn line(&mut self, line: &Line, at: i64) -> (Line, i64) {
+    /// A line like this one in the copy of that number, and when it was written.
+    pub fn line(&mut self, line: &Line, copy: u64, at: i64) -> (Line, i64) {
         let mut own = line.clone();
         let pod = self.pod();
         let workload = line.pod.rsplit_once('-').map_or(&*line.pod, |(workload, _)| workload);
         own.pod = format!("{workload}-{pod:02}{:03x}", self.starts[pod]);
         if !line.trace_id.is_empty() {
-            own.trace_id = format!("{:032x}", self.random.random::<u128>());
-            own.span_id = format!("{:016x}", self.random.random::<u64>());
+            own.trace_id = format!("{:032x}", xxh3_128_with_seed(line.trace_id.as_bytes(), copy));
+            own.span_id = format!("{:016x}", xxh3_64_with_seed(line.span_id.as_bytes(), copy));
             own.body = line.body.replace(&line.trace_id, &own.trace_id).replace(&line.span_id, &own.span_id);
         }
         if self.random.random_ratio(1, STACK_EACH) {

@@ -61,13 +61,30 @@ pub fn decompress<'a>(texts: impl Iterator<Item = &'a str>) -> Spent {
 
 /// Bytes that `zstd -19 --long` makes of these texts, a line each: what storage without any index or access to parts could be.
 pub fn zstd_19_long<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
-    let mut encoder = zstd::Encoder::new(Counter(0), 19).expect("level 19");
-    encoder.long_distance_matching(true).expect("zstd takes it");
-    encoder.window_log(27).expect("zstd takes it");
-    for text in texts {
-        encoder.write_all(text.as_bytes()).and_then(|()| encoder.write_all(b"\n")).expect("memory takes it");
+    let mut file = WholeFile::new(19);
+    texts.for_each(|text| file.push(text.as_bytes()));
+    file.finish()
+}
+
+/// Lines in one piece as zstd leaves them with a window of 128 MiB, counted as they come.
+pub struct WholeFile(zstd::Encoder<'static, Counter>);
+
+impl WholeFile {
+    pub fn new(level: i32) -> Self {
+        let mut encoder = zstd::Encoder::new(Counter(0), level).expect("a level of zstd's");
+        encoder.long_distance_matching(true).expect("zstd takes it");
+        encoder.window_log(27).expect("zstd takes it");
+        Self(encoder)
     }
-    encoder.finish().expect("memory takes it").0
+
+    pub fn push(&mut self, line: &[u8]) {
+        self.0.write_all(line).and_then(|()| self.0.write_all(b"\n")).expect("memory takes it");
+    }
+
+    /// Bytes of it.
+    pub fn finish(self) -> u64 {
+        self.0.finish().expect("memory takes it").0
+    }
 }
 
 /// Counts what is written.

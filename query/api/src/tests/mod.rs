@@ -9,6 +9,7 @@ mod prometheus;
 mod revalidate;
 mod scope;
 mod tenants;
+mod trace_logs;
 mod trace_search;
 mod traces;
 mod weir;

@@ -2,7 +2,8 @@
 //!
 //! - [`logs`]: lines, one line with its neighbours; [`volume`]: how many; [`tail`]: lines as they arrive; [`search`]: what is
 //!   typed, as LogQL;
-//! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services;
+//! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services,
+//!   [`trace_logs`]: the lines of one;
 //! - [`tenants`]: all of a tenant deleted;
 //! - [`usage`]: what tenants have sent and asked; [`disk`]: what logs take on disk;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
@@ -19,6 +20,7 @@ mod path;
 mod search;
 mod tail;
 mod tenants;
+mod trace_logs;
 mod traces;
 mod usage;
 mod volume;
@@ -55,6 +57,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/api/weir/v1/traces/services", READ_TRACES, traces::services)
         .get("/api/weir/v1/traces/operations", READ_TRACES, traces::operations)
         .get("/api/weir/v1/traces/{id}", READ_TRACES, traces::trace)
+        .get("/api/weir/v1/traces/{id}/logs", READ_LOGS, trace_logs::trace_logs)
         .get("/api/weir/v1/path", READ_METRICS, path::path)
         .on(&[Method::DELETE], "/api/weir/v1/tenants/{tenant}", Needs::Whole(Verb::Admin), tenants::delete)
         .get("/api/weir/v1/tenants/{tenant}/deletions", Needs::Whole(Verb::Admin), tenants::deletions)

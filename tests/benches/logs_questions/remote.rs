@@ -1,0 +1,126 @@
+//! The same blocks in an object store that answers after 20 ms: what a cold question asks of it. The store is ministack
+//! (`tests/s3/fetch`) behind a proxy that waits and counts; every question is asked of a process that has just started.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use object_store::{ObjectStore, ObjectStoreExt};
+use weir_tests::s3::S3;
+use weir_tests::weir::Weir;
+
+use crate::Subject;
+use crate::cold;
+use crate::questions::{Wanted, found, questions};
+use crate::table::Figure;
+
+/// Of a store in the same region, to the first byte.
+const LATENCY: Duration = Duration::from_millis(20);
+const PREFIX: &str = "questions";
+
+/// Between weir and the store.
+struct Proxy {
+    upstream: String,
+    http: reqwest::Client,
+    requests: AtomicU64,
+    /// Of bodies that were answered.
+    bytes: AtomicU64,
+}
+
+impl Proxy {
+    async fn start(upstream: &str) -> (Arc<Self>, String) {
+        let (upstream, http) = (upstream.to_owned(), weir_tls::client());
+        let proxy = Arc::new(Self { upstream, http, requests: AtomicU64::new(0), bytes: AtomicU64::new(0) });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let router = Router::new().fallback(forward).with_state(Arc::clone(&proxy));
+        tokio::spawn(async move { axum::serve(listener, router).await.expect("the proxy serves") });
+        (proxy, format!("http://{address}"))
+    }
+
+    /// Since the last call: requests and bytes.
+    fn take(&self) -> (u64, u64) {
+        (self.requests.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
+    }
+}
+
+async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
+    proxy.requests.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(LATENCY).await;
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove(header::HOST);
+    let failed = |status, error: String| Response::builder().status(status).body(Body::from(error)).expect("a response");
+    let body = match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(body) => body,
+        Err(error) => return failed(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    let url = format!("{}{}", proxy.upstream, parts.uri);
+    let sent = proxy.http.request(parts.method, url).headers(parts.headers).body(body).send().await;
+    let answer = match sent {
+        Ok(answer) => answer,
+        Err(error) => return failed(StatusCode::BAD_GATEWAY, error.to_string()),
+    };
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = match answer.bytes().await {
+        Ok(body) => body,
+        Err(error) => return failed(StatusCode::BAD_GATEWAY, error.to_string()),
+    };
+    proxy.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+    let mut response = Response::new(Body::from(body));
+    (*response.status_mut(), *response.headers_mut()) = (status, headers);
+    response.headers_mut().remove(header::TRANSFER_ENCODING);
+    response.headers_mut().remove(header::CONNECTION);
+    response
+}
+
+/// Copies the store of a weir that has ended, starts one over the copy, asks, prints a row a question, and returns the figures.
+pub async fn ask((subject, config): (&Subject, &Path), data: &Path, wanted: &Wanted) -> Vec<Figure> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let s3 = S3::start(folder.path()).await;
+    copy(&*s3.open(PREFIX), &data.join("store"), "").await;
+    let (proxy, endpoint) = Proxy::start(&s3.endpoint).await;
+    let mut environment: Vec<(&str, &str)> = s3.environment();
+    environment.retain(|(name, _)| *name != "AWS_ENDPOINT");
+    environment.push(("AWS_ENDPOINT", &endpoint));
+    let (url, config) = (S3::url(PREFIX), config.display().to_string());
+    let arguments = ["--no-node", "--config", &config, "--store", &url];
+    let mut weir = Weir::start_binary(&subject.binary, data, &arguments, &environment).await;
+    println!("| cold, from S3 after {} ms | ms | requests | kB | found |\n| --- | --- | --- | --- | --- |", LATENCY.as_millis());
+    let mut figures = Vec::new();
+    for question in questions(wanted).into_iter().filter(|question| question.cold_goal().is_some()) {
+        proxy.take();
+        cold::restart(&mut weir).await;
+        let (start_requests, start_bytes) = proxy.take();
+        if figures.is_empty() {
+            println!("| a start, until every block is open | | {start_requests} | {} | |", start_bytes / 1000);
+        }
+        let (took, body) = question.answer(&weir, wanted).await;
+        let (requests, bytes) = proxy.take();
+        let took = took.as_secs_f64() * 1e3;
+        println!("| {} | {took:.0} | {requests} | {} | {} |", question.what, bytes / 1000, found(&question, &body));
+        let shown = format!("{took:.0} ({requests} requests, {} kB)", bytes / 1000);
+        figures.push(Figure { what: format!("cold from S3: {}, ms", question.what), goal: "", value: took, shown });
+    }
+    figures
+}
+
+async fn copy(store: &dyn ObjectStore, folder: &Path, below: &str) {
+    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("a folder is read").path();
+        let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let place = if below.is_empty() { name } else { format!("{below}/{name}") };
+        if path.is_dir() {
+            Box::pin(copy(store, &path, &place)).await;
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let put = store.put(&object_store::path::Path::from(place), bytes.into()).await;
+        put.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
