@@ -152,7 +152,7 @@ impl Owner {
     /// "shop" has its newest samples, within its limit and not much less; "bank" has all.
     async fn check(&self, when: &str) {
         let (bytes, end) = (self.bytes("shop"), self.next as i64 * ROWS);
-        assert!(bytes <= LIMIT_HERE && bytes >= LIMIT_HERE / 4 * 3, "{when}: {bytes} of {LIMIT_HERE}");
+        assert!((LIMIT_HERE / 4 * 3..=LIMIT_HERE).contains(&bytes), "{when}: {bytes} of {LIMIT_HERE}");
         let shop = self.seconds("shop").await;
         assert_eq!(shop, (end - shop.len() as i64..end).collect::<Vec<_>>(), "{when}: the newest stay, without a gap");
         assert_eq!(self.seconds("bank").await, (0..end).collect::<Vec<_>>(), "{when}");

@@ -290,11 +290,7 @@ mod tests {
             ..TenantLimits::default()
         };
         let limits = |defaults, shop| {
-            let file = OverridesFile {
-                defaults: of(defaults),
-                tenants: [("shop".to_owned(), of(shop))].into(),
-                ..OverridesFile::default()
-            };
+            let file = OverridesFile { defaults: of(defaults), tenants: [("shop".to_owned(), of(shop))].into() };
             Limits::new(Overrides::try_from(file).unwrap())
         };
         let all = |limits: &Limits, kind| {

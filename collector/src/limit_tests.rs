@@ -12,6 +12,7 @@ use tower::ServiceExt;
 use weir_model::limits::{Limits, Overrides, OverridesFile};
 use weir_model::log::LogBatch;
 use weir_model::metric::MetricBatch;
+use weir_model::prompb::{BucketSpan, Histogram, TimeSeries, WriteRequest, labels};
 use weir_model::span::SpanBatch;
 use weir_model::time::SECOND;
 
@@ -20,7 +21,7 @@ use crate::config::{PushConfig, ShipConfig};
 use crate::metrics::CollectorMetrics;
 use crate::push::PushService;
 use crate::quota::Quotas;
-use crate::remote_write::prompb::{BucketSpan, Histogram, TimeSeries, WriteRequest, compress, labels};
+use crate::remote_write::compress;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::{TestLog, granted};
 use crate::{loki_push, otlp, push_gateway, remote_write};

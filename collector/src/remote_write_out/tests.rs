@@ -190,7 +190,7 @@ fn requests_are_cut_alike_each_time_and_keep_the_order() {
     let bodies = |requests: &[Request]| requests.iter().map(|request| request.body.clone()).collect::<Vec<_>>();
     assert_eq!(bodies(&first), bodies(&second));
     assert!(first.iter().all(|request| (1..=10).contains(&request.counts.points())), "{first:?}");
-    let mut seen: BTreeMap<Vec<(String, String)>, Vec<(i64, f64)>> = BTreeMap::new();
+    let mut seen = BTreeMap::<_, Vec<(i64, f64)>>::new();
     for series in first.iter().flat_map(|request| one(&request.body).timeseries) {
         let samples = series.samples.iter().map(|sample| (sample.timestamp, sample.value));
         seen.entry(pairs(&series.labels)).or_default().extend(samples);

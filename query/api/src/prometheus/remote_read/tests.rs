@@ -89,8 +89,8 @@ async fn queries_are_answered_in_a_stream_of_chunks() {
     let frames = streamed(&body);
     assert!(frames.iter().all(|frame| frame.query_index == 1));
     let series: Vec<_> = frames.into_iter().flat_map(|frame| frame.chunked_series).collect();
-    let pods: Vec<&str> = series.iter().map(|own| own.labels[1].value.as_str()).collect();
-    assert_eq!(pods, ["a", "b"]);
+    let pods: Vec<&[u8]> = series.iter().map(|own| &own.labels[1].value[..]).collect();
+    assert_eq!(pods, [b"a", b"b"]);
     let chunk = &series[0].chunks[0];
     assert_eq!((series[0].chunks.len(), chunk.r#type, chunk.min_time_ms, chunk.max_time_ms), (1, 1, 15_000, 30_000));
     assert_eq!(chunk.data[..2], [0, 2], "samples of it");
