@@ -174,8 +174,10 @@ impl Losing {
         }
         // As if its bytes were spread evenly over the block's time, less what was cut before; what remains beyond the limit goes when it is
         // looked at again.
-        let none_before = [&known.none_before, cut_before].into_iter().filter_map(|of| of.get(tenant)).max();
         let last = entry.summary.last;
+        // A block that is all before the last cut came after it.
+        let cut = cut_before.get(tenant).filter(|before| **before <= last);
+        let none_before = known.none_before.get(tenant).into_iter().chain(cut).max();
         let first = none_before.map_or(entry.summary.first, |before| entry.summary.first.max(*before)).min(last);
         let span = i128::from(last) - i128::from(first) + 1;
         let part = (span * i128::from(left) / i128::from(own)).max(1);
@@ -247,9 +249,9 @@ mod tests {
             brief(&excess(&blocks, (&known, &before.iter().cloned().collect()), limit(&[("t", 800)])))
         };
         assert_eq!(cut(&[]), ["0:t<650"]);
-        // Nor what was cut of blocks that it was made of; what came late does not count.
+        // Nor what was cut of blocks that it was made of; a block that is all before that came late, and loses no more than it must.
         assert_eq!(cut(&[("t".into(), 800)]), ["0:t<860"]);
-        assert_eq!(cut(&[("t".into(), 5000)]), ["0"]);
+        assert_eq!(cut(&[("t".into(), 5000)]), ["0:t<650"]);
     }
 
     #[test]
