@@ -138,9 +138,12 @@ async fn who_may_read_no_spans_gets_the_lines_by_time_and_who_may_read_no_lines_
 #[tokio::test]
 async fn one_side_beyond_the_spans_has_the_other_that_it_has_elsewhere() {
     let mut late = logs();
-    let line = late.push(&[("node", "a")], 10_000 * SECOND, b"much later");
-    line.trace_id = TraceId([1; 16]);
-    let answer = ask(late, traces(), &format!("{ID}/logs?start=9000")).await.json();
+    late.push(&[("node", "a")], 50 * SECOND, b"much later").trace_id = TraceId([1; 16]);
+    let mut old = traces();
+    for span in old.0[0].batches.iter_mut().flat_map(|batch| &mut batch.spans) {
+        (span.start, span.end) = (span.start - 7200 * SECOND, span.end - 7200 * SECOND);
+    }
+    let answer = ask(late, old, &format!("{ID}/logs?start=40")).await.json();
     assert_eq!(bodies(&answer), ["much later"]);
 }
 
