@@ -69,19 +69,19 @@ impl Access {
 
     /// Whether [`Self::grant`] would grant: for telling, and so not counted.
     pub async fn may(&self, needs: Needs) -> bool {
-        self.would_grant(needs).await.is_some()
+        self.would_grant(needs).await.is_ok()
     }
 
     /// What [`Self::grant`] would grant: for telling, and so not counted.
-    async fn would_grant(&self, needs: Needs) -> Option<Scope> {
-        self.authorizer.decide(self.known().ok()?, &self.asked, needs).await.ok()
+    async fn would_grant(&self, needs: Needs) -> Result<Scope, Denied> {
+        self.authorizer.decide(self.known()?, &self.asked, needs).await
     }
 
     /// Whether all of a tenant's telemetry of this kind may be read.
     pub async fn reads_all_of(&self, tenant: &Arc<str>, telemetry: Telemetry) -> bool {
         let own = Self { asked: Arc::from([Arc::clone(tenant)]), ..self.clone() };
         let scope = own.would_grant(Needs::Tenant(Verb::Read, telemetry)).await;
-        scope.is_some_and(|scope| scope.tenants().iter().all(|own| own.tenant == *tenant && own.visible.is_all()))
+        scope.is_ok_and(|scope| scope.tenants().iter().all(|own| own.tenant == *tenant && own.visible.is_all()))
     }
 
     /// What a route's needs leave of what the request asks for.
@@ -91,7 +91,13 @@ impl Access {
         Ok(Granted { principal: Arc::clone(known?), scope: Arc::new(scope) })
     }
 
-    /// The same for the first tenant that the request names alone.
+    /// [`Self::grant`] for what an answer can do without: what is refused so refuses no request, and is not counted.
+    pub async fn grant_optional(&self, needs: Needs) -> Result<Granted, Denied> {
+        self.would_grant(needs).await?;
+        self.grant(needs).await
+    }
+
+    /// The same access for the first tenant that the request names alone.
     #[must_use]
     pub fn of_first_tenant(&self) -> Self {
         Self { asked: self.asked.iter().take(1).cloned().collect(), ..self.clone() }

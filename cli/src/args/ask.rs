@@ -199,9 +199,10 @@ pub(crate) struct CardinalityArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct TraceArguments {
-    /// Its id, up to 32 hex digits; it is looked for at all times
+    /// Its id, up to 32 hex digits; its spans are looked for at all times
     pub id: String,
-    /// Not its spans, but the log lines of all containers that took part, in causal order
+    /// Not its spans, but the log lines of all containers that took part, in causal order: those up to an hour from its spans, or
+    /// of the last hour where it has none (`weir logs --trace ID` takes a range)
     #[arg(long)]
     pub logs: bool,
     /// With --logs: at most this many lines, the oldest

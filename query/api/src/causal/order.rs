@@ -1,11 +1,11 @@
 //! Where spans and lines belong on the clock of the trace's root: moved by the offset of their own clock, a span then not before
-//! its parent begins, and a line within the span whose id it carries.
+//! its parent begins, a line within the span whose id it carries, and lines of one stream in the order of their source.
 
 use std::collections::HashMap;
 
 use weir_model::id::SpanId;
 use weir_model::label::normalise_label_name;
-use weir_model::select::{OwnedLine, Trace};
+use weir_model::select::{Budget, OwnedLine, ReadError, Trace};
 use weir_model::span::{Origin, Span, SpanKind};
 use weir_model::time::UnixNanos;
 
@@ -38,6 +38,8 @@ pub(crate) enum Basis {
     Span,
     /// By its clock, which is that of spans.
     Clock,
+    /// By the line before it in its own stream, which it is certainly not before.
+    Stream,
     /// By its time as it is: nothing of the trace's spans says more.
     Time,
 }
@@ -52,6 +54,29 @@ pub(crate) struct Place {
     pub(crate) basis: Basis,
     /// Of its move, what its clock is off by.
     pub(crate) clock_offset: i64,
+    /// Of its move, what the line before it in its stream asks for.
+    pub(crate) stream_offset: i64,
+    /// Orders lines that `at` and `depth` do not: its own time, or that of a line before it in its stream.
+    pub(crate) tie: UnixNanos,
+}
+
+impl Place {
+    /// What the order goes by; of lines alike, by their ids.
+    pub(crate) fn rank(&self) -> (UnixNanos, u32, UnixNanos) {
+        (self.at, self.depth, self.tie)
+    }
+
+    /// Not before a line that stands before it in its source.
+    fn not_before(&mut self, before: &Self) {
+        if self.rank() >= before.rank() {
+            return;
+        }
+        if before.at > self.at {
+            self.stream_offset = before.at.saturating_sub(self.at);
+            self.basis = Basis::Stream;
+        }
+        (self.at, self.depth, self.tie) = before.rank();
+    }
 }
 
 /// A span on the root's clock.
@@ -76,10 +101,12 @@ pub(crate) struct CausalOrder<'a> {
 }
 
 impl<'a> CausalOrder<'a> {
-    pub(crate) fn of(trace: &'a Trace) -> Self {
+    /// Errors when the request should stop.
+    pub(crate) fn of(trace: &'a Trace, budget: &dyn Budget) -> Result<Self, ReadError> {
         let mut order = Self::default();
         let mut numbers = HashMap::new();
         for batch in &trace.batches {
+            budget.check()?;
             let clock = order.clock(&batch.origin, &mut numbers);
             for span in &batch.spans {
                 let shared = order.by_id.entry(span.span_id).or_default();
@@ -92,7 +119,7 @@ impl<'a> CausalOrder<'a> {
         order.find_parents();
         order.set_clocks();
         order.place_spans();
-        order
+        Ok(order)
     }
 
     /// Those of its spans, as they came; empty where there is no span.
@@ -100,27 +127,48 @@ impl<'a> CausalOrder<'a> {
         &self.clocks
     }
 
-    /// Where a line belongs.
-    pub(crate) fn place(&self, line: &OwnedLine) -> Place {
-        let clock = self.clock_of(line);
+    /// Where lines belong, each in the place of its own. Those of one stream, partition and clock stay in the order of their source.
+    pub(crate) fn place(&self, lines: &[&OwnedLine]) -> Vec<Place> {
+        let clocks: Vec<Option<usize>> = lines.iter().map(|line| self.clock_of(line)).collect();
+        let mut places: Vec<Place> = lines.iter().zip(&clocks).map(|(line, clock)| self.place_alone(line, *clock)).collect();
+        let source = |at: usize| (lines[at].id.partition, clocks[at], &lines[at].stream);
+        let mut order: Vec<usize> = (0..lines.len()).collect();
+        order.sort_unstable_by(|a, b| source(*a).cmp(&source(*b)).then_with(|| lines[*a].id.cmp(&lines[*b].id)));
+        for pair in order.windows(2).filter(|pair| source(pair[0]) == source(pair[1])) {
+            let before = places[pair[0]];
+            places[pair[1]].not_before(&before);
+        }
+        places
+    }
+
+    /// Where a line belongs by its span, or else its clock.
+    fn place_alone(&self, line: &OwnedLine, clock: Option<usize>) -> Place {
+        let tie = line.timestamp;
         let Some(own) = self.span_of(line.span_id, clock) else {
-            let offset = clock.map_or(0, |clock| self.clocks[clock].offset);
+            let clock_offset = clock.map_or(0, |clock| self.clocks[clock].offset);
             let basis = if clock.is_some() { Basis::Clock } else { Basis::Time };
-            return Place { at: line.timestamp.saturating_add(offset), depth: 0, basis, clock_offset: offset };
+            let at = line.timestamp.saturating_add(clock_offset);
+            return Place { at, depth: 0, basis, clock_offset, stream_offset: 0, tie };
         };
         let (start, end) = (own.span.start.saturating_add(own.shift), own.span.end.saturating_add(own.shift));
         let moved = line.timestamp.saturating_add(own.shift);
         let is_stamped_late = start <= end && moved > end && moved.saturating_sub(end) <= STAMPED_LATE_MAX;
         let at = if is_stamped_late { end } else { moved.max(start) };
-        Place { at, depth: own.depth, basis: Basis::Span, clock_offset: self.clocks[own.clock].offset }
+        let clock_offset = self.clocks[own.clock].offset;
+        Place { at, depth: own.depth, basis: Basis::Span, clock_offset, stream_offset: 0, tie }
     }
 
     /// The clock of a resource, a new one where none has its name yet.
     fn clock(&mut self, origin: &Origin, numbers: &mut HashMap<(&'static str, String), usize>) -> usize {
         let mut own: Option<usize> = None;
+        let resource: Vec<_> = origin.resource.iter().map(|(key, value)| (normalise_label_name(key), value)).collect();
         for (name, labels) in NAMES {
-            let Some((_, value)) = origin.resource.iter().find(|(key, _)| normalise_label_name(key) == name) else { continue };
+            let Some((_, value)) = resource.iter().find(|(key, _)| *key == name) else { continue };
             let text = value.text().into_owned();
+            // An empty value names nothing: clocks that have one alike are not alike.
+            if text.is_empty() {
+                continue;
+            }
             let clock = *own.get_or_insert_with(|| {
                 *numbers.entry((name, text.clone())).or_insert_with(|| {
                     self.clocks.push(Clock { name: text.clone(), ..Clock::default() });

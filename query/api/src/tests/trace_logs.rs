@@ -104,13 +104,14 @@ async fn without_spans_lines_come_by_time_and_without_either_it_is_unknown() {
     let none = ask(MemoryLogs::default(), traces(), &format!("{ID}/logs")).await;
     assert_eq!((none.status, bodies(&none.json()).len()), (200, 0));
     let unknown = ask(logs(), traces(), "ff/logs").await;
-    let expected = json!("no span and no line of trace 000000000000000000000000000000ff has been seen");
-    assert_eq!((unknown.status, &unknown.json()["error"]), (404, &expected));
+    let error = unknown.json()["error"].as_str().unwrap().to_owned();
+    let expected = "no span of trace 000000000000000000000000000000ff has been seen, and no line of it from ";
+    assert!(unknown.status == 404 && error.starts_with(expected) && error.ends_with("where else to look"), "{error}");
 }
 
 #[tokio::test]
 async fn who_may_read_no_spans_gets_the_lines_by_time_and_who_may_read_no_lines_gets_none() {
-    let ask = async |signal: &str| {
+    let ask = async |signal: &str, id: &str| {
         let file = std::env::temp_dir().join(format!("weir-trace-logs-{signal}-{}.jsonl", std::process::id()));
         std::fs::write(&file, format!(r#"{{"tenant": "own", "verb": "read", "signal": "{signal}"}}"#)).unwrap();
         let config = AuthorizationConfig { mode: Mode::Abac, policies_file: file.clone(), ..AuthorizationConfig::default() };
@@ -118,15 +119,50 @@ async fn who_may_read_no_spans_gets_the_lines_by_time_and_who_may_read_no_lines_
         let access = Access::new(Some(Arc::new(Principal::anonymous())), Vec::new(), authorizer);
         let api: Api = api(logs(), Default::default(), traces());
         let mut router = router(Arc::new(api)).into_router().layer(Extension(access));
-        let request = Request::get(format!("/api/weir/v1/traces/{ID}/logs")).body(Body::empty()).unwrap();
+        let request = Request::get(format!("/api/weir/v1/traces/{id}/logs")).body(Body::empty()).unwrap();
         let response = tower_service::Service::call(&mut router, request).await.unwrap();
         std::fs::remove_file(&file).unwrap();
         let status = response.status().as_u16();
         (status, axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap())
     };
-    let (status, body) = ask("logs").await;
+    let (status, body) = ask("logs", ID).await;
     let answer: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((status, &answer["order"], bodies(&answer)[0]), (200, &json!("time"), "looks"));
     assert!(answer["spans_refused"].as_str().unwrap().contains("read traces"), "{}", answer["spans_refused"]);
-    assert_eq!(ask("traces").await.0, 403);
+    assert_eq!(ask("traces", ID).await.0, 403);
+    let (status, body) = ask("logs", "ff").await;
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    assert!(status == 404 && body.contains("were not read (") && body.contains("read traces"), "{body}");
+}
+
+#[tokio::test]
+async fn one_side_beyond_the_spans_has_the_other_that_it_has_elsewhere() {
+    let mut late = logs();
+    late.push(&[("node", "a")], 50 * SECOND, b"much later").trace_id = TraceId([1; 16]);
+    let mut old = traces();
+    for span in old.0[0].batches.iter_mut().flat_map(|batch| &mut batch.spans) {
+        (span.start, span.end) = (span.start - 7200 * SECOND, span.end - 7200 * SECOND);
+    }
+    let answer = ask(late, old, &format!("{ID}/logs?start=40")).await.json();
+    assert_eq!(bodies(&answer), ["much later"]);
+}
+
+#[tokio::test]
+async fn a_span_without_a_set_clock_does_not_have_all_of_time_searched() {
+    let day = 24 * 3600 * SECOND;
+    let stored = || {
+        let mut store = logs();
+        for at in [day, 400 * day] {
+            store.push(&[("node", "a")], at, b"another day").trace_id = TraceId([1; 16]);
+        }
+        store
+    };
+    let mut far = traces();
+    let spans = &mut far.0[0].batches[0].spans;
+    spans[0].end = i64::MAX;
+    spans.push(Span { span_id: SpanId([9; 8]), start: 400 * day, end: 400 * day, ..spans[1].clone() });
+    let answer = ask(stored(), far, &format!("{ID}/logs")).await.json();
+    assert_eq!(bodies(&answer).len(), 5, "{answer}");
+    let missing = &answer["coverage"]["missing"];
+    assert!(missing.to_string().contains("1 spans that begin more than 7 days"), "{answer}");
 }
