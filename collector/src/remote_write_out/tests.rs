@@ -431,7 +431,7 @@ async fn a_writer_that_is_busy_is_not_taken_for_a_full_queue() {
     futures_util::future::join_all((0..60).map(|_| queues.append(0, &tenants, &record))).await;
     senders.join().await;
     let text = text(&registry);
-    assert!(!text.contains("queue_"), "{text}");
+    assert!(!text.contains(r#"reason="queue_"#), "{text}");
 }
 
 #[tokio::test]
