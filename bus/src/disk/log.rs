@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::config::DiskConfig;
 use super::consumer::DiskConsumer;
+use super::partition::Partition;
 use super::shared::{Shared, Space};
 use super::storage::{FILE_MODE, Files, Storage, disk_error, make_dirs};
 use super::writer::{self, Append};
@@ -62,6 +63,52 @@ impl DiskLog {
             }
             freed.await;
         }
+    }
+
+    /// As [`Log::append`], but `None` at once where the byte cap has no room for it: what else an append waits for passes by itself.
+    pub async fn try_append(&self, place: &TopicPartition, value: Bytes) -> Result<Option<Ack>, BusError> {
+        let (partition, bytes) = self.prepare(place, &value).await?;
+        let began = Instant::now();
+        self.shared.check()?;
+        if !self.shared.space.try_reserve(bytes) {
+            return Ok(None);
+        }
+        self.enqueue(partition, value, bytes, began).await.map(Some)
+    }
+
+    /// Whether the byte cap has room for a record of so many bytes.
+    pub fn has_room(&self, value_bytes: usize) -> bool {
+        self.shared.space.has_room(DiskConfig::record_cost(value_bytes))
+    }
+
+    /// Bytes stored from this offset on; a batch that begins before it counts in proportion.
+    pub async fn bytes_from(&self, place: &TopicPartition, offset: u64) -> Result<u64, BusError> {
+        Ok(self.shared.partition(place).await?.bytes_from(offset))
+    }
+
+    /// The record's partition, and what it costs under the byte cap.
+    async fn prepare(&self, place: &TopicPartition, value: &Bytes) -> Result<(Arc<Partition>, u64), BusError> {
+        let limit = self.shared.config.record_max.to_usize();
+        if value.len() > limit {
+            return Err(BusError::TooLarge { bytes: value.len(), limit });
+        }
+        Ok((self.shared.partition(place).await?, DiskConfig::record_cost(value.len())))
+    }
+
+    /// Gives a record to the writer. `bytes` are reserved.
+    async fn enqueue(&self, partition: Arc<Partition>, value: Bytes, bytes: u64, began: Instant) -> Result<Ack, BusError> {
+        let mut reservation = Reservation { space: &self.shared.space, bytes };
+        let stopped = || BusError::Stopped("the disk log is closed".into());
+        let queued = self.room.clone().acquire_many_owned(bytes as u32).await.map_err(|_| stopped())?;
+        self.shared.metrics.append_wait_seconds.inc_by(began.elapsed().as_secs_f64());
+        self.shared.check()?;
+        let (ack, answer) = oneshot::channel();
+        let append = Append { partition, value, reserved: bytes, ack, _queued: queued };
+        self.queue.as_ref().ok_or_else(stopped)?.send(append).map_err(|_| stopped())?;
+        reservation.bytes = 0;
+        Ok(Box::pin(
+            async move { answer.await.unwrap_or_else(|_| Err(BusError::Stopped("the disk log's writer is gone".into()))) },
+        ))
     }
 }
 
@@ -137,26 +184,10 @@ impl Log for DiskLog {
     }
 
     async fn append(&self, place: &TopicPartition, value: Bytes) -> Result<Ack, BusError> {
-        let limit = self.shared.config.record_max.to_usize();
-        if value.len() > limit {
-            return Err(BusError::TooLarge { bytes: value.len(), limit });
-        }
-        let partition = self.shared.partition(place).await?;
-        let bytes = DiskConfig::record_cost(value.len());
+        let (partition, bytes) = self.prepare(place, &value).await?;
         let began = Instant::now();
         self.reserve(bytes).await?;
-        let mut reservation = Reservation { space: &self.shared.space, bytes };
-        let stopped = || BusError::Stopped("the disk log is closed".into());
-        let queued = self.room.clone().acquire_many_owned(bytes as u32).await.map_err(|_| stopped())?;
-        self.shared.metrics.append_wait_seconds.inc_by(began.elapsed().as_secs_f64());
-        self.shared.check()?;
-        let (ack, answer) = oneshot::channel();
-        let append = Append { partition, value, reserved: bytes, ack, _queued: queued };
-        self.queue.as_ref().ok_or_else(stopped)?.send(append).map_err(|_| stopped())?;
-        reservation.bytes = 0;
-        Ok(Box::pin(
-            async move { answer.await.unwrap_or_else(|_| Err(BusError::Stopped("the disk log's writer is gone".into()))) },
-        ))
+        self.enqueue(partition, value, bytes, began).await
     }
 
     async fn consume(&self, topics: &[&str], _member: &str) -> Result<Box<dyn Consumer>, BusError> {

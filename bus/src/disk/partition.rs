@@ -140,6 +140,11 @@ impl Partition {
         state.unreleased_bytes(state.released)
     }
 
+    /// Bytes from this offset on, as above.
+    pub(crate) fn bytes_from(&self, offset: u64) -> u64 {
+        self.state.lock().unreleased_bytes(offset)
+    }
+
     /// First offset stored and the next one.
     pub(crate) fn bounds(&self) -> (u64, u64) {
         let state = self.state.lock();

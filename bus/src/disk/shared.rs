@@ -168,6 +168,11 @@ impl Space {
         self.change(|(_, stored)| *stored = stored.saturating_sub(bytes));
     }
 
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let used = self.used.lock();
+        used.0 + used.1 + bytes <= self.bytes_max
+    }
+
     pub(crate) fn try_reserve(&self, bytes: u64) -> bool {
         let mut used = self.used.lock();
         let fits = used.0 + used.1 + bytes <= self.bytes_max;

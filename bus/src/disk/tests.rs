@@ -118,6 +118,25 @@ async fn appends_wait_at_the_cap_until_released() {
 }
 
 #[tokio::test]
+async fn a_trial_ends_at_the_cap_and_has_room_after_a_release() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DiskConfig { backlog_max: ByteSize::bytes(10_000), record_max: ByteSize::bytes(1000), ..config(dir.path()) };
+    let log = DiskLog::open(config, BusMetrics::default()).unwrap();
+    let value = || bytes::Bytes::from(vec![7; 1000]);
+    let mut stored = 0;
+    while let Some(ack) = log.try_append(&place(0), value()).await.unwrap() {
+        assert_eq!(ack.await.unwrap(), stored);
+        stored += 1;
+    }
+    assert!((8..=9).contains(&stored), "{stored}");
+    assert!(!log.has_room(1000));
+    assert!(log.bytes_from(&place(0), stored - 1).await.unwrap() >= 1000);
+    assert_eq!(log.bytes_from(&place(0), stored).await.unwrap(), 0);
+    log.release(&place(0), 2).await.unwrap();
+    assert!(log.has_room(1000) && log.try_append(&place(0), value()).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn every_torn_tail_is_cut_off_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());

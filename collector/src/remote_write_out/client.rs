@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, redirect};
 use weir_tls::{Endpoint, why};
 
 use super::config::{Message, RemoteWriteConfig, secret};
@@ -34,7 +34,8 @@ impl Client {
     /// Errors name the file of `tls_config` that cannot be used.
     pub fn new(config: &RemoteWriteConfig) -> Result<Self, String> {
         let made = Endpoint::new(&config.url, &config.tls_config, |builder| {
-            builder.user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
+            // One that is followed would make a GET of a POST, or take the headers' secrets to another host.
+            builder.user_agent(concat!("weir/", env!("CARGO_PKG_VERSION"))).redirect(redirect::Policy::none())
         });
         Ok(Self { endpoint: made.map_err(|error| error.to_string())? })
     }
@@ -84,6 +85,12 @@ async fn judge(message: Message, response: Response, counts: Counts) -> Outcome 
         return taken(message, response.headers(), counts);
     }
     let pause = pause(response.headers(), SystemTime::now());
+    if status.is_redirection() {
+        let target = response.headers().get(LOCATION).map(|own| String::from_utf8_lossy(own.as_bytes()));
+        let target: String = target.unwrap_or_default().chars().take(REASON_BYTES_MAX).collect();
+        let reason = format!("answered {status} to {target:?}, which is not followed: set `url` to where requests are taken");
+        return Outcome::Later { reason, pause };
+    }
     let reason = format!("answered {status}: {}", text(response).await);
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
         return Outcome::Later { reason, pause };
@@ -101,7 +108,13 @@ fn taken(message: Message, headers: &HeaderMap, counts: Counts) -> Outcome {
         return Outcome::Refused("took the request and did not say what of it is written: it does not know 2.0".into());
     };
     let (histograms, exemplars) = (written("histograms").unwrap_or(0), written("exemplars").unwrap_or(0));
-    Outcome::Taken(Counts { samples, histograms, exemplars, ..counts })
+    // No receiver has written more than it was sent, whatever it says.
+    Outcome::Taken(Counts {
+        samples: counts.samples.min(samples),
+        histograms: counts.histograms.min(histograms),
+        exemplars: counts.exemplars.min(exemplars),
+        ..counts
+    })
 }
 
 /// Seconds, or a date.
@@ -161,5 +174,19 @@ mod tests {
         assert!(matches!(taken(Message::Two, &headers(&[]), counts), Outcome::Refused(_)));
         let said = headers(&[("x-prometheus-remote-write-samples-written", "2")]);
         assert_eq!(taken(Message::Two, &said, counts), Outcome::Taken(Counts { samples: 2, metadata: 2, ..Counts::default() }));
+        let most = u64::MAX.to_string();
+        let said = headers(&[
+            ("x-prometheus-remote-write-samples-written", &most),
+            ("x-prometheus-remote-write-histograms-written", &most),
+            ("x-prometheus-remote-write-exemplars-written", &most),
+        ]);
+        assert_eq!(taken(Message::Two, &said, counts), Outcome::Taken(counts), "more than was sent");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_tried_again_and_names_its_target() {
+        let response = axum::http::Response::builder().status(302).header("location", "https://b/write").body("").unwrap();
+        let Outcome::Later { reason, .. } = judge(Message::One, response.into(), Counts::default()).await else { panic!() };
+        assert!(reason.contains("https://b/write"), "{reason}");
     }
 }

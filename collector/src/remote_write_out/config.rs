@@ -30,9 +30,9 @@ const NAME_BYTES_MAX: usize = 64;
 const QUEUE_BYTES_MIN: ByteSize = ByteSize::mib(64);
 /// The writer of a queue has its queue of 16 MiB, and once more while it writes.
 const QUEUE_MEMORY_BYTES: u64 = 32 << 20;
-/// A shard's: 16 MiB of series that are known, as much read at once, a record decoded (a few MiB, unless made to be large), the tail of
-/// its log, and a request of 4 MiB with its compressed form.
-const SHARD_BYTES: u64 = 48 << 20;
+/// A shard's: 16 MiB of series that are known, as much read at once, a batch of 8 MiB, a record decoded (a few MiB, unless made to be
+/// large), the tail of its log, and a request of 4 MiB with its compressed form.
+const SHARD_BYTES: u64 = 56 << 20;
 /// A queue is divided into as many parts as the bus has partitions, or as `max_shards` says, but no more than this: each keeps a file
 /// and a tail in memory.
 pub const SHARDS_MAX: u32 = 64;

@@ -1,7 +1,7 @@
 //! Records of the queue as requests. Pure but for the clock; called off the async threads by [`super::shard`].
 //!
-//! The same records from the same one on make the same requests, whenever they are encoded: they are cut by points and bytes, in the
-//! order in which they are stored.
+//! The same records from the same one on make the same requests, with the same configuration, so long as none of their samples grows too
+//! old and the pushes before them are the same: they are cut by points and bytes, in the order in which they are stored.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

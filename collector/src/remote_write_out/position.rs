@@ -1,5 +1,5 @@
-//! How far a shard is: everything below `begin` is sent, and what lies from there to `end` is being sent. After a restart exactly that is
-//! sent first, as the same requests: a receiver that has taken some of them refuses those as a whole, and would refuse what is new
+//! How far a shard is: everything below `begin` is sent, and what lies from there to `end` is being sent. After a restart exactly these
+//! records are sent first, by themselves: a receiver that has taken some of them refuses those as a whole, and would refuse what is new
 //! with them if it were in the same request.
 //! Format: `docs/formats/remote_write_queue.md`.
 

@@ -4,14 +4,17 @@
 //! A queue that is full gives up its oldest records; one whose disk does not take a record gives up that one. Both are counted, and
 //! neither keeps the bus's record from being acknowledged.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::disk::{DiskConfig, DiskLog};
@@ -28,9 +31,7 @@ use crate::error::CollectorError;
 use crate::private;
 use crate::push::Clock;
 
-/// How long a record may wait for room in a queue's writer once the oldest have been given up.
-const ROOM_PATIENCE: Duration = Duration::from_millis(200);
-/// A full queue gives up this part of its fullest shard at once, so that not each record costs a release.
+/// A full queue gives up this part of its fullest shard's records at once, so that not each record costs a release.
 const GIVEN_UP: u64 = 16;
 /// At the end, requests under way may take this long; what is not acknowledged is sent again at the next start.
 const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -51,6 +52,8 @@ pub(super) struct Receiver {
     pub log: DiskLog,
     pub metrics: ReceiverMetrics,
     shards: Vec<Progress>,
+    /// Held by who makes room, so that two do not give up records for the same lack.
+    making_room: Mutex<()>,
 }
 
 /// Offsets of a shard, as its task and the queue tell each other.
@@ -60,6 +63,8 @@ pub(super) struct Progress {
     end: AtomicU64,
     /// Below it nothing waits: it is sent, or being sent.
     taken: AtomicU64,
+    /// Below it everything is sent, refused or given up.
+    sent: AtomicU64,
     /// Below it everything was given up.
     floor: AtomicU64,
 }
@@ -91,7 +96,7 @@ impl Queues {
                 let position = opened.map_err(|source| CollectorError::File { operation: "open", path, source })?;
                 let encoder = Encoder::new(Arc::clone(&receiver.config), receiver.metrics.clone(), Arc::clone(clock));
                 let shard = Shard::new(Arc::clone(&receiver), shard, position, (encoder, Arc::clone(&client)));
-                tasks.spawn(shard.run(stop.clone()));
+                tasks.spawn(watched(shard.run(stop.clone()), receiver.name.clone()));
             }
             receivers.push(receiver);
         }
@@ -148,31 +153,55 @@ impl Receiver {
         }
     }
 
-    /// The reason where it is given up.
+    /// The reason where it is given up. Waits for the queue's writer, and never for room.
     async fn put(&self, shard: usize, record: Bytes) -> Result<u64, &'static str> {
         let place = Self::place(shard);
-        // Whether there is room is known at the first poll.
-        let mut appended = tokio::time::timeout(Duration::ZERO, self.log.append(&place, record.clone())).await;
-        if appended.is_err() {
-            self.make_room().await;
-            appended = tokio::time::timeout(ROOM_PATIENCE, self.log.append(&place, record)).await;
+        loop {
+            let appended = self.log.try_append(&place, record.clone()).await.map_err(|_| "queue_failed")?;
+            if let Some(ack) = appended {
+                return ack.await.map_err(|_| "queue_failed");
+            }
+            if !self.make_room(record.len()).await {
+                return Err("queue_full");
+            }
         }
-        let ack = appended.map_err(|_| "queue_busy")?.map_err(|_| "queue_failed")?;
-        ack.await.map_err(|_| "queue_failed")
     }
 
-    /// Gives up the oldest records of the shard that has most.
-    async fn make_room(&self) {
-        let Some((shard, progress)) = self.shards.iter().enumerate().max_by_key(|(_, own)| own.pending()) else { return };
-        let (first, pending) = (progress.first(), progress.pending());
-        let floor = first + pending.div_ceil(GIVEN_UP);
-        if pending == 0 || self.log.release(&Self::place(shard), floor).await.is_err() {
-            return;
+    /// Deletes what is sent, then gives up the oldest records of the shard that has most bytes, until a record of so many bytes fits.
+    /// False where nothing is left to give up.
+    async fn make_room(&self, bytes: usize) -> bool {
+        let _one = self.making_room.lock().await;
+        if self.log.has_room(bytes) {
+            return true;
         }
-        if progress.floor.fetch_max(floor, Ordering::AcqRel) < floor {
+        for (shard, progress) in self.shards.iter().enumerate() {
+            if self.log.release(&Self::place(shard), progress.sent_below()).await.is_err() {
+                return false;
+            }
+        }
+        while !self.log.has_room(bytes) {
+            let Some(shard) = self.fullest().await else { return false };
+            let progress = &self.shards[shard];
+            let (first, pending) = (progress.first(), progress.pending());
+            let floor = first + pending.div_ceil(GIVEN_UP);
+            if self.log.release(&Self::place(shard), floor).await.is_err() {
+                return false;
+            }
+            progress.floor.fetch_max(floor, Ordering::AcqRel);
             self.metrics.dropped_records("queue_full", floor - first);
+            self.tell_pending();
         }
-        self.tell_pending();
+        true
+    }
+
+    /// The shard whose waiting records take most bytes; `None` where none waits.
+    async fn fullest(&self) -> Option<usize> {
+        let mut most = None;
+        for (shard, progress) in self.shards.iter().enumerate().filter(|(_, own)| own.pending() > 0) {
+            let bytes = self.log.bytes_from(&Self::place(shard), progress.first()).await.ok()?;
+            most = most.max(Some((bytes, shard)));
+        }
+        most.map(|(_, shard)| shard)
     }
 }
 
@@ -180,6 +209,15 @@ impl Progress {
     /// Told by the shard's task: what lies below is sent, or being sent.
     pub fn take(&self, offset: u64) {
         self.taken.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Told by the shard's task: nothing below it is needed any more.
+    pub fn sent(&self, offset: u64) {
+        self.sent.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    pub fn sent_below(&self) -> u64 {
+        self.sent.load(Ordering::Acquire)
     }
 
     /// Told at the start.
@@ -198,6 +236,13 @@ impl Progress {
 
     fn pending(&self) -> u64 {
         self.end.load(Ordering::Acquire).saturating_sub(self.first())
+    }
+}
+
+/// A shard that panics is seen when it does, not when the process ends.
+async fn watched(shard: impl Future<Output = ()>, remote_name: String) {
+    if AssertUnwindSafe(shard).catch_unwind().await.is_err() {
+        tracing::error!(remote_name, "a task of a remote write queue panicked; its shard is sent nothing until a restart");
     }
 }
 
@@ -238,6 +283,7 @@ async fn open(
         name,
         log,
         shards: (0..shards).map(|_| Progress::default()).collect(),
+        making_room: Mutex::new(()),
     };
     for shard in 0..shards {
         let opened = receiver.log.partitions(&topic(shard)).await;

@@ -17,6 +17,10 @@ use super::request::Request;
 
 /// Releases cost an fsync each, and free disk alone: where a shard is stands in its position.
 const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
+/// Of records that are encoded as one batch, however few of their points are for the receiver: a batch is in memory until it is sent.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Before a position that could not be written is written again.
+const DISK_BACKOFF: Duration = Duration::from_secs(1);
 /// Between two warnings of one outage.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -30,7 +34,8 @@ pub(super) struct Shard {
     client: Arc<Client>,
     /// Read and not yet sent.
     records: VecDeque<Record>,
-    released: Instant,
+    /// When it was tried last, and up to where it succeeded.
+    released: (Instant, u64),
     /// Since when the receiver takes nothing, and when that was said last.
     outage: Option<(Instant, Instant)>,
 }
@@ -55,11 +60,11 @@ impl Shard {
         (file, found): (PositionFile, Option<Position>),
         (encoder, client): (Encoder, Arc<Client>),
     ) -> Self {
-        let (records, encoder, released) = (VecDeque::new(), Some(Box::new(encoder)), Instant::now());
+        let (records, encoder, released) = (VecDeque::new(), Some(Box::new(encoder)), (Instant::now(), 0));
         Self { receiver, shard, file, found, encoder, client, records, released, outage: None }
     }
 
-    /// Until told to stop, or until its queue's disk fails.
+    /// Until told to stop, or until its queue's log stops.
     pub async fn run(mut self, stop: CancellationToken) {
         if let Err(Ended::Failed(error)) = self.send_all(&stop).await {
             let (remote_name, shard) = (&self.receiver.name, self.shard);
@@ -84,6 +89,7 @@ impl Shard {
         }
         self.progress().found(next);
         self.progress().take(position.begin);
+        self.progress().sent(position.begin);
         self.receiver.tell_pending();
         // The consumer's first event says that the partition is ours.
         consumer.next().await?;
@@ -93,17 +99,32 @@ impl Shard {
             let until = (position.end > position.begin).then_some(position.end);
             let Some(batch) = self.gather(&mut *consumer, until, stop).await? else { return Ok(()) };
             let end = batch.last().map_or(position.begin, |record| record.offset + 1);
-            position.end = end;
-            self.write(position)?;
+            position.end = position.end.max(end);
+            self.write(position, stop).await?;
             self.progress().take(end);
             self.send_batch(batch, stop).await?;
-            position = Position { begin: end, end };
-            self.write(position)?;
+            position.begin = end;
+            self.write(position, stop).await?;
+            self.progress().sent(end);
             self.receiver.tell_pending();
-            if self.released.elapsed() >= RELEASE_INTERVAL || self.records.is_empty() {
-                self.receiver.log.release(&place, end).await?;
-                self.released = Instant::now();
+            if self.released.0.elapsed() >= RELEASE_INTERVAL {
+                self.release().await;
             }
+        }
+    }
+
+    /// Gives free what is sent. What cannot be given free now is later.
+    async fn release(&mut self) {
+        let sent = self.progress().sent_below();
+        self.released.0 = Instant::now();
+        match self.receiver.log.release(&Receiver::place(self.shard), sent).await {
+            Ok(()) => self.released.1 = sent,
+            Err(error) => tracing::warn!(
+                remote_name = self.receiver.name,
+                shard = self.shard,
+                %error,
+                "what a remote write receiver has taken cannot be deleted from its queue; trying again"
+            ),
         }
     }
 
@@ -111,11 +132,21 @@ impl Shard {
         self.receiver.progress(self.shard)
     }
 
-    fn write(&self, position: Position) -> Result<(), Ended> {
-        self.file.write(position).map_err(|error| Ended::Failed(format!("write the position: {error}")))
+    /// Until it is written: nothing is sent of which a restart would not know.
+    async fn write(&self, position: Position, stop: &CancellationToken) -> Result<(), Ended> {
+        while let Err(error) = self.file.write(position) {
+            let (remote_name, shard) = (&self.receiver.name, self.shard);
+            tracing::warn!(remote_name, shard, %error, "the position in a remote write queue cannot be written; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(DISK_BACKOFF) => {}
+                () = stop.cancelled() => return Err(Ended::Stopped),
+            }
+        }
+        Ok(())
     }
 
-    /// Records for one request or more: up to `until`, else as many as fill a request, or as come in time. `None` at the end.
+    /// Records for one request or more: up to `until`, else as many as fill a request, or as come in time; of either, no more than
+    /// [`BATCH_BYTES_MAX`] and one. `None` at the end.
     async fn gather(
         &mut self,
         consumer: &mut dyn Consumer,
@@ -123,7 +154,7 @@ impl Shard {
         stop: &CancellationToken,
     ) -> Result<Option<Vec<Record>>, Ended> {
         let queue = self.receiver.config.queue_config.clone();
-        let (mut batch, mut points) = (Vec::new(), 0);
+        let (mut batch, mut points, mut bytes) = (Vec::new(), 0, 0);
         let mut deadline: Option<Instant> = None;
         loop {
             while let Some(record) = self.records.pop_front() {
@@ -134,11 +165,13 @@ impl Shard {
                     self.records.push_front(record);
                     return Ok(Some(batch));
                 }
-                let is_last = until.is_none_or(|until| record.offset + 1 >= until);
+                let is_last = until.is_some_and(|until| record.offset + 1 >= until);
                 // What is no record is given up when it is decoded.
                 points += Encoder::points(&self.receiver.config, &record.value).unwrap_or(0);
+                bytes += record.value.len();
                 batch.push(record);
-                if is_last && (until.is_some() || points >= queue.max_samples_per_send as u64) {
+                let is_full = until.is_none() && points >= queue.max_samples_per_send as u64;
+                if is_last || is_full || bytes >= BATCH_BYTES_MAX {
                     return Ok(Some(batch));
                 }
             }
@@ -156,8 +189,13 @@ impl Shard {
                 () = stop.cancelled() => return Ok(None),
                 event = consumer.next() => self.read(event?, consumer).await?,
                 () = due, if until.is_none() => return Ok(Some(batch)),
+                () = tokio::time::sleep_until(self.released.0 + RELEASE_INTERVAL), if self.has_unreleased() => self.release().await,
             }
         }
+    }
+
+    fn has_unreleased(&self) -> bool {
+        self.released.1 < self.progress().sent_below()
     }
 
     async fn read(&mut self, event: Event, consumer: &mut dyn Consumer) -> Result<(), Ended> {
@@ -204,7 +242,7 @@ impl Shard {
                 // One that is under way is given a moment to be answered.
                 () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await } => return Err(Ended::Stopped),
             };
-            let (reason, pause) = match outcome {
+            let (reason, asked) = match outcome {
                 Outcome::Taken(written) => {
                     self.count(&request, written);
                     self.end_outage();
@@ -219,8 +257,10 @@ impl Shard {
             };
             receiver.metrics.retried.inc_by(points);
             self.warn(&reason, "a remote write receiver takes nothing; trying again");
+            // A receiver may ask for more patience, not for less.
+            let pause = asked.map_or(backoff, |own| own.max(backoff));
             tokio::select! {
-                () = tokio::time::sleep(pause.unwrap_or(backoff)) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return Err(Ended::Stopped),
             }
             backoff = (backoff * 2).min(queue.max_backoff);

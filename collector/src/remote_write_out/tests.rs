@@ -393,3 +393,62 @@ async fn a_queue_that_is_full_gives_up_the_oldest_and_keeps_nobody_waiting() {
     }
     senders.join().await;
 }
+
+/// Records that are none, of 0.5 MiB, which have no point for anybody.
+fn opaque() -> Bytes {
+    Bytes::from(vec![0; 512 << 10])
+}
+
+/// Its batches end by their bytes alone.
+async fn start_patient(data: &Path) -> (Arc<Queues>, Senders, Registry) {
+    start(&config("queue_config: {batch_send_deadline: 1h, queue_max: 256MiB}"), data).await
+}
+
+#[tokio::test]
+async fn a_batch_ends_by_its_bytes_where_no_point_is_for_the_receiver() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queues, senders, registry) = start_patient(folder.path()).await;
+    for _ in 0..40 {
+        queues.append(0, &["t".into()], &opaque()).await;
+    }
+    let begun = std::time::Instant::now();
+    while figure(&registry, "records_dropped_total") < 32.0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "two batches of 8 MiB\n{}", text(&registry));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    senders.join().await;
+}
+
+#[tokio::test]
+async fn a_writer_that_is_busy_is_not_taken_for_a_full_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let (queues, senders, registry) = start_patient(folder.path()).await;
+    let (tenants, record) = (["t".to_owned()], opaque());
+    for _ in 0..10 {
+        queues.append(0, &tenants, &record).await;
+    }
+    // More than the writer has room for, at once, and far less than the queue has.
+    futures_util::future::join_all((0..60).map(|_| queues.append(0, &tenants, &record))).await;
+    senders.join().await;
+    let text = text(&registry);
+    assert!(!text.contains(r#"reason="queue_"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_no_pause_is_shorter_than_the_backoff() {
+    let (script, other, folder) = (Script::default(), Script::default(), tempfile::tempdir().unwrap());
+    let mut config = config("queue_config: {batch_send_deadline: 5ms, min_backoff: 100ms, max_backoff: 200ms}");
+    config.url = script.serve().await;
+    script.answer(307, &[("location", &other.serve().await)]);
+    script.answer(429, &[("retry-after", "0")]);
+    let (queues, senders, registry) = start(&config, folder.path()).await;
+    let begun = std::time::Instant::now();
+    put(&queues, plain(3, &[0])).await;
+    let bodies = script.bodies(3).await;
+    // 100 ms after the redirect, 200 ms after the refusal.
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "the same request each time");
+    assert!(other.bodies.lock().is_empty(), "nothing goes to where the redirect points");
+    senders.join().await;
+    assert_eq!(figure(&registry, "samples_total"), 3.0);
+}
