@@ -261,7 +261,9 @@ fn times() {
 fn what_a_template_makes_is_limited() {
     let too_long = |action: &str| {
         let error = run(&format!("{{{{ $x := repeat 500000 \"ab\" }}}}{action}")).unwrap_err();
-        assert!(error.ends_with("the result is too long"), "{error}");
+        // Matching is limited in time as well, which may be over first where the machine is busy.
+        let took_too_long = action.contains("{ regex") && error.ends_with("the pattern takes too long on this text");
+        assert!(error.ends_with("the result is too long") || took_too_long, "{error}");
     };
     for action in [
         "{{ repeat 3 $x }}",
