@@ -179,9 +179,13 @@ async fn another_weir_gets_native_histograms_by_two() {
         if there == own { Ok(()) } else { Err(format!("{there:?}\n{own:?}\n{}", near.log())) }
     })
     .await;
-    let (_, metrics) = near.try_get("/metrics", &[]).await;
-    let sent = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("weir_collector_remote_storage_histograms_total{remote_name=\"far\"} "));
-    assert_eq!(sent, Some("10"), "{metrics}");
+    // The receiver has the last of them before its answer is here.
+    eventually("all are counted", async || {
+        let (_, metrics) = near.try_get("/metrics", &[]).await;
+        let sent = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("weir_collector_remote_storage_histograms_total{remote_name=\"far\"} "));
+        if sent == Some("10") { Ok(()) } else { Err(metrics) }
+    })
+    .await;
 }
