@@ -126,6 +126,16 @@ impl Histogram {
         }
     }
 
+    /// Whether both have the same buckets and kind of counts, to the bit.
+    pub fn is_laid_out_as(&self, other: &Self) -> bool {
+        self.schema == other.schema
+            && self.is_integer == other.is_integer
+            && self.zero_threshold.to_bits() == other.zero_threshold.to_bits()
+            && self.positive.spans == other.positive.spans
+            && self.negative.spans == other.negative.spans
+            && self.custom_bounds.iter().map(|bound| bound.to_bits()).eq(other.custom_bounds.iter().map(|bound| bound.to_bits()))
+    }
+
     /// Memory behind an `Arc` of it.
     pub fn memory(&self) -> usize {
         let side = |side: &Buckets| allocation(side.spans.len() * size_of::<Span>()) + allocation(side.counts.len() * 8);

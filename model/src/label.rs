@@ -24,6 +24,13 @@ pub fn is_label_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+/// Whether `name` is a classic metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+pub fn is_metric_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || matches!(first, b'_' | b':'))
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+}
+
 /// `name` with everything a label name may not hold replaced by `_`, as Loki does it: `a-b.c` → `a_b_c`, `9x` → `_9x`.
 pub fn normalise_label_name(name: &str) -> Cow<'_, str> {
     if is_label_name(name) {

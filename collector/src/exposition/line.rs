@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use weir_model::label::{Labels, NAME, is_label_name};
+use weir_model::label::{Labels, NAME, is_label_name, is_metric_name};
 
 /// Labels in the order in which they are written.
 type Pairs<'a> = Vec<(Cow<'a, str>, String)>;
@@ -24,12 +24,6 @@ impl RawSample<'_> {
         let own = self.labels.iter().map(|(name, value)| (&**name, value.as_str()));
         Labels::from_pairs(own.chain([(NAME, &*self.name)]))
     }
-}
-
-pub(crate) fn is_metric_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || matches!(first, b'_' | b':'))
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
 }
 
 /// The line without its line end.

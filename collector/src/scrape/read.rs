@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use weir_model::histogram::{Histogram, schema_of_factor};
-use weir_model::label::{Labels, NAME, is_label_name};
+use weir_model::label::{Labels, NAME, is_label_name, is_metric_name};
 use weir_model::metric::Family;
 use weir_model::panic_guard;
 use weir_model::time::UnixNanos;
@@ -241,7 +241,7 @@ fn relabelled(job: &Job, target: &Labels, own: &Labels) -> Option<Labels> {
 }
 
 fn check_names(job: &Job, labels: &Labels) -> Result<(), String> {
-    let is_plain = |(name, value): (&str, &str)| is_label_name(name) && (name != NAME || line::is_metric_name(value));
+    let is_plain = |(name, value): (&str, &str)| is_label_name(name) && (name != NAME || is_metric_name(value));
     if job.name_validation() == NameValidation::Utf8 || labels.iter().all(is_plain) {
         return Ok(());
     }

@@ -28,7 +28,7 @@ const RESETS: [ResetHint; 4] = [ResetHint::Unknown, ResetHint::Reset, ResetHint:
 pub(crate) fn run_length(histograms: &[(u32, Arc<Histogram>)]) -> usize {
     let Some((first_place, first)) = histograms.first() else { return 0 };
     let most = (RUN_NUMBERS / numbers(first)).max(1);
-    let goes_on = |(i, (place, own)): (u32, &(u32, Arc<Histogram>))| *place == first_place + i && is_laid_out_alike(first, own);
+    let goes_on = |(i, (place, own)): (u32, &(u32, Arc<Histogram>))| *place == first_place + i && first.is_laid_out_as(own);
     (0..).zip(histograms).take(most).take_while(|next| goes_on(*next)).count()
 }
 
@@ -40,16 +40,6 @@ fn numbers(own: &Histogram) -> usize {
 /// Its numbers that are its own. A reader asks no more of a run than that these fit: runs were once written so.
 fn columns(own: &Histogram) -> usize {
     OTHERS + own.positive.counts.len() + own.negative.counts.len()
-}
-
-fn is_laid_out_alike(one: &Histogram, other: &Histogram) -> bool {
-    let bits = |own: &Histogram| own.custom_bounds.iter().map(|bound| bound.to_bits()).collect::<Vec<_>>();
-    one.schema == other.schema
-        && one.is_integer == other.is_integer
-        && one.zero_threshold.to_bits() == other.zero_threshold.to_bits()
-        && one.positive.spans == other.positive.spans
-        && one.negative.spans == other.negative.spans
-        && (one.custom_bounds == other.custom_bounds || bits(one) == bits(other))
 }
 
 /// Appends a run, see [`run_length`].

@@ -42,14 +42,20 @@ fn whole_blocks_go_when_all_their_tenants_have_too_much() {
     run.check(0.0, Event::MergeTurn, &["end turn"]);
 }
 
-#[test]
-fn a_block_of_several_is_rewritten_without_what_one_has_too_much() {
+/// Of two blocks that two tenants share, the first is being written without what one has too much.
+fn rewriting() -> Run {
     let mut run = serving(8, vec![entry("a", 0, 2), entry("b", 2, 4)]);
     run.check(30.0, Event::Tick, &["count shares a+b"]);
     let own: &[(&str, u64)] = &[("t", 6), ("u", 4)];
     run.check(0.1, counted(&[("a", own), ("b", own)]), &["held 0", "collect 1"]);
     run.check(0.0, Event::Collected(Ok(())), &["ask turn"]);
     run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+    run
+}
+
+#[test]
+fn a_block_of_several_is_rewritten_without_what_one_has_too_much() {
+    let mut run = rewriting();
     let left = BlockEntry { size: 4, ..entry("c", 0, 1) };
     let left = BlockEntry { next_offset: 2, ..left };
     run.check(0.0, Event::Rewritten(Ok(Some(vec![left]))), &["publish 2 to 4"]);
@@ -64,12 +70,7 @@ fn a_block_of_several_is_rewritten_without_what_one_has_too_much() {
 
 #[test]
 fn what_a_rewrite_does_not_find_is_not_looked_for_again() {
-    let mut run = serving(8, vec![entry("a", 0, 2), entry("b", 2, 4)]);
-    run.check(30.0, Event::Tick, &["count shares a+b"]);
-    let own: &[(&str, u64)] = &[("t", 6), ("u", 4)];
-    run.check(0.1, counted(&[("a", own), ("b", own)]), &["held 0", "collect 1"]);
-    run.check(0.0, Event::Collected(Ok(())), &["ask turn"]);
-    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+    let mut run = rewriting();
     run.check(0.0, Event::Rewritten(Ok(None)), &["end turn", "ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn"]);
     run.check(30.0, Event::Tick, &["count shares "]);

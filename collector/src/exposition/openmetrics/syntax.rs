@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use weir_model::label::{Labels, NAME, is_label_name};
+use weir_model::label::{Labels, NAME, is_label_name, is_metric_name};
 use weir_model::metric::MetricKind;
 
-use crate::exposition::line::{self, clip, is_metric_name};
+use crate::exposition::line::{self, clip};
 
 /// What is wrong, and at which byte of the line.
 #[derive(Debug, PartialEq)]

@@ -45,7 +45,7 @@ pub(super) async fn tail(
     }
     let places = api.tail_places(&granted.scope)?;
     // The past is read: who may not gets what arrives from now on.
-    let past = access.grant(READ_LOGS).await.ok().map(|granted| granted.scope);
+    let past = access.grant_optional(READ_LOGS).await.ok().map(|granted| granted.scope);
     let held = Held::new(access, TAIL_LOGS, granted.clone());
     let open = move |api: &Api, budget: &RequestBudget| open((api, &granted.scope, past.as_deref()), &params, delay, budget);
     let mut feed = api.run(open).await?;

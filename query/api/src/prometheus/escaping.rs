@@ -1,7 +1,7 @@
 //! Names that are no identifiers in the text formats, as the parameter `escaping` of `Accept` asks for them: in quotes, or as an identifier
 //! made of them. Pure. Source: model/metric.go of prometheus/common.
 
-use weir_model::label::is_label_name;
+use weir_model::label::{is_label_name, is_metric_name};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Escaping {
@@ -65,10 +65,6 @@ impl Escaping {
 /// A text within quotes.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
-}
-
-pub(super) fn is_metric_name(name: &str) -> bool {
-    is_label_name(&name.replace(':', "_"))
 }
 
 #[cfg(test)]

@@ -12,14 +12,14 @@ use axum::response::{IntoResponse, Response};
 use weir_access::Granted;
 use weir_budget::{RequestBudget, millis};
 use weir_model::histogram::{CUSTOM_BUCKETS_SCHEMA, Histogram};
-use weir_model::label::{Labels, NAME};
+use weir_model::label::{Labels, NAME, is_metric_name};
 use weir_model::metric::is_stale;
 use weir_model::select::{Budget, Coverage, MetricSelect, ReadError, Series, label_bytes};
 use weir_model::time::SECOND;
 
 use super::Api;
 use super::answer::{ApiError, sample, timestamp};
-use super::escaping::{Escaping, escaped, is_metric_name};
+use super::escaping::{Escaping, escaped};
 use super::params::Params;
 use crate::call::Call;
 use crate::reply::Text;

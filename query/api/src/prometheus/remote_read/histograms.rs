@@ -61,7 +61,7 @@ impl<'a> HistogramChunk<'a> {
             && self.bits.bytes() < CHUNK_BYTES
             && !next.is_stale()
             && !self.last.is_stale()
-            && has_layout(self.last, next)
+            && self.last.is_laid_out_as(next)
             && is_gauge(self.last) == is_gauge(next)
             && match next.reset {
                 ResetHint::Gauge | ResetHint::NotReset => true,
@@ -123,16 +123,6 @@ fn numbers(own: &Histogram) -> Vec<i64> {
 fn floats(own: &Histogram) -> Vec<u64> {
     let buckets = own.positive.counts.iter().chain(&own.negative.counts);
     [own.count, own.zero_count, own.sum].iter().chain(buckets).map(|value| value.to_bits()).collect()
-}
-
-fn has_layout(one: &Histogram, other: &Histogram) -> bool {
-    let bounds = |own: &Histogram| own.custom_bounds.iter().map(|bound| bound.to_bits()).collect::<Vec<_>>();
-    one.is_integer == other.is_integer
-        && one.schema == other.schema
-        && one.zero_threshold.to_bits() == other.zero_threshold.to_bits()
-        && one.positive.spans == other.positive.spans
-        && one.negative.spans == other.negative.spans
-        && bounds(one) == bounds(other)
 }
 
 /// Whether no counter fell, of two histograms of one layout.
