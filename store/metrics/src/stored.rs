@@ -74,6 +74,10 @@ impl<'a> LazyGroup<'a> {
         Self { block, place, budget, group: OnceCell::new(), held }
     }
 
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
     pub fn entry(&self) -> &GroupEntry {
         &self.block.groups()[self.place]
     }
