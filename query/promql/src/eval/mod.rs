@@ -8,6 +8,7 @@
 mod aggregate;
 mod aggregate_histograms;
 mod binary;
+mod binary_series;
 mod binary_set;
 mod duration;
 mod finish;
