@@ -118,7 +118,7 @@ impl<'a> Spending<'a> {
     }
 
     /// Before so many more are read.
-    fn spend(&mut self, count: usize) -> Result<(), ReadError> {
+    pub fn spend(&mut self, count: usize) -> Result<(), ReadError> {
         self.untold += count as u64;
         if self.untold < SPEND_AT { Ok(()) } else { self.tell() }
     }

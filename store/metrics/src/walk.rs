@@ -14,9 +14,14 @@ use weir_blocks::segment::SegmentError;
 
 /// Gives series in the order of its list. Where that is the block's, one group is unpacked at a time.
 pub(super) struct Walk<'a> {
+    way: Way<'a>,
+    ids: std::vec::IntoIter<u32>,
+}
+
+/// The same for who has the list: asks for each of its series once, or passes it.
+pub(super) struct Way<'a> {
     block: Arc<MetricsBlock>,
     extras: Rc<ExtrasReader<'a>>,
-    ids: std::vec::IntoIter<u32>,
     ahead: Ahead<'a>,
 }
 
@@ -48,21 +53,7 @@ impl<'a> Ahead<'a> {
 impl<'a> Walk<'a> {
     /// Through the series with these ids, which exist.
     pub(super) fn new(block: Arc<MetricsBlock>, ids: Vec<u32>, budget: &'a dyn Budget) -> Self {
-        let mut ahead = Ahead { block: Arc::clone(&block), budget, now: None, others: BTreeMap::new() };
-        ids.iter().for_each(|id| ahead.of(*id).1 += 1);
-        let extras = Rc::new(ExtrasReader::new(Arc::clone(&block), budget));
-        Self { block, extras, ids: ids.into_iter(), ahead }
-    }
-
-    fn series(&mut self, id: u32) -> BlockSamples<'a> {
-        let (group, to_come) = self.ahead.of(id);
-        let group = Rc::clone(group);
-        *to_come -= 1;
-        if *to_come == 0 {
-            self.ahead.now = None;
-        }
-        let at = (id - group.entry().series_first) as usize;
-        BlockSamples { block: Arc::clone(&self.block), group, extras: Rc::clone(&self.extras), at, id }
+        Self { way: Way::new(block, &ids, budget), ids: ids.into_iter() }
     }
 }
 
@@ -71,6 +62,36 @@ impl<'a> Iterator for Walk<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let id = self.ids.next()?;
-        Some(Ok(self.series(id)))
+        Some(Ok(self.way.series(id)))
+    }
+}
+
+impl<'a> Way<'a> {
+    pub(super) fn new(block: Arc<MetricsBlock>, ids: &[u32], budget: &'a dyn Budget) -> Self {
+        let mut ahead = Ahead { block: Arc::clone(&block), budget, now: None, others: BTreeMap::new() };
+        ids.iter().for_each(|id| ahead.of(*id).1 += 1);
+        let extras = Rc::new(ExtrasReader::new(Arc::clone(&block), budget));
+        Self { block, extras, ahead }
+    }
+
+    pub(super) fn series(&mut self, id: u32) -> BlockSamples<'a> {
+        let group = Rc::clone(&self.ahead.of(id).0);
+        self.pass(id);
+        let at = (id - group.entry().series_first) as usize;
+        BlockSamples { block: Arc::clone(&self.block), group, extras: Rc::clone(&self.extras), at, id }
+    }
+
+    /// Lets go of a series' group when it was the last of it.
+    pub(super) fn pass(&mut self, id: u32) {
+        let (_, to_come) = self.ahead.of(id);
+        *to_come -= 1;
+        if *to_come == 0 {
+            self.ahead.now = None;
+        }
+    }
+
+    /// The newest millisecond that a series may have.
+    pub(super) fn last(&mut self, id: u32) -> i64 {
+        self.ahead.of(id).0.entry().last
     }
 }

@@ -309,10 +309,12 @@ impl Joiner<'_> {
     /// The result row of a pair.
     fn row(&mut self, key: (usize, usize, usize)) -> usize {
         let (many, one, _) = key;
-        match self.recent.get(many) {
-            // One that is filled in has other labels than its neighbours here.
-            Some((recent, row)) if *recent == one && one != FILLED => return *row,
-            _ => {}
+        // One that is filled in has other labels than its neighbours here.
+        if let Some((recent, row)) = self.recent.get(many)
+            && *recent == one
+            && one != FILLED
+        {
+            return *row;
         }
         let row = self.at.get(&key).copied().unwrap_or_else(|| self.new_row(key));
         if let Some(recent) = self.recent.get_mut(many) {

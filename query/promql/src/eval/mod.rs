@@ -17,6 +17,7 @@ mod histogram_op;
 mod info;
 mod made;
 mod pick;
+mod present;
 mod scalar_op;
 mod select;
 mod slide;
