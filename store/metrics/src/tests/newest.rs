@@ -5,6 +5,7 @@ use proptest::{prop_assert, prop_assert_eq};
 use weir_blocks::hidden::{Hidden, Horizon, Periods};
 use weir_model::select::SeriesCursor;
 
+use super::extras::batches_with_extras;
 use super::hidden::deletion;
 use super::*;
 
@@ -64,7 +65,7 @@ proptest! {
 
     #[test]
     fn what_is_there_is_what_the_newest_of_all_says(
-        batches in batches(),
+        batches in batches_with_extras(),
         parts in (0..12_usize, 0..12_usize),
         span in (-60_i64..4000, 0..5000_i64),
         matchers in matchers(),
