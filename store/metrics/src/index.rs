@@ -141,7 +141,11 @@ impl Index {
         });
         let mut many = Vec::with_capacity(ids.len() as usize);
         let of_id = |id: u32| (self.made.labels(id, self.series.len(), || self.make_labels(id)), id);
-        many.extend(order.iter().filter(|id| ids.contains(**id)).map(|id| of_id(*id)));
+        if ids.len() == order.len() as u64 {
+            many.extend(order.iter().map(|id| of_id(*id)));
+        } else {
+            many.extend(order.iter().filter(|id| ids.contains(**id)).map(|id| of_id(*id)));
+        }
         Ok(many)
     }
 

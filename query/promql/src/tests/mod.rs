@@ -2,6 +2,7 @@
 
 mod depth;
 mod fuzz;
+mod join;
 mod stale;
 
 #[global_allocator]
