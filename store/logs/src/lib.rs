@@ -78,6 +78,7 @@ mod writer;
 pub use block::LogsBlock;
 pub use engine::{LogsEngine, LogsOptions};
 pub use head::LogsHead;
+pub use patterns::take_line;
 pub use plan::{ChunkOrder, LogsPlan};
 pub use reader::LogsReader;
 pub use schema::Place;
