@@ -68,6 +68,7 @@ mod source;
 mod source_lines;
 mod stored;
 mod tail;
+mod take;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -95,7 +95,7 @@ impl Chunk {
         plan: &LogsPlan,
         visitor: &mut dyn LogVisitor,
     ) -> Result<ControlFlow<()>, StoreError> {
-        self.source.lines()?.visit_back(range, &plan.filters, None, &mut Newest::new(&self.stream, visitor))
+        self.source.lines()?.give(range, &plan.filters, None, &mut Newest::new(&self.stream, visitor))
     }
 
     /// Gives the times of lines in the range, in source order; nothing else is unpacked. Errors with `Corrupt`.
