@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weir_model::fuzz::Fuzz;
-use weir_model::id::{SpanId, TraceId};
+use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::select::LineFilter;
@@ -16,6 +16,7 @@ use super::filter::Filters;
 use super::frame::{COLUMNS, Columns, Frame};
 use super::places::{PlacePages, chunk_of, decode_page};
 use super::stored::StoredLines;
+use super::take::EachLine;
 use super::*;
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
@@ -114,7 +115,8 @@ fn chunks() {
     let filters = Filters::new(&[LineFilter::Contains(vec![b"ine 1".to_vec()])]);
     target.run(move |input| {
         let Some(Ok(lines)) = chunk(input).map(|chunk| StoredLines::open(chunk.into())) else { return };
-        let _unreadable = lines.visit(TimeRange::ALL, &filters, None, &mut |_, _| ControlFlow::Continue(()));
+        let mut take = |_: LineId, _: LogRecord<'_>| ControlFlow::Continue(());
+        let _unreadable = lines.visit(TimeRange::ALL, &filters, None, &mut EachLine(&mut take));
         let _unreadable = lines.tokens();
         if lines.load().is_err() {
             return;

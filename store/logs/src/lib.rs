@@ -68,6 +68,7 @@ mod source;
 mod source_lines;
 mod stored;
 mod tail;
+mod take;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -78,6 +79,7 @@ mod writer;
 pub use block::LogsBlock;
 pub use engine::{LogsEngine, LogsOptions};
 pub use head::LogsHead;
+pub use patterns::take_line;
 pub use plan::{ChunkOrder, LogsPlan};
 pub use reader::LogsReader;
 pub use schema::Place;

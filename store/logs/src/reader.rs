@@ -99,7 +99,7 @@ impl LogReader for LogsReader {
                 let Some(lines) = chunk.source.open(budget, &mut coverage)? else { continue };
                 let flow = if plan.newest_first() {
                     let mut newest = Newest::new(&chunk.stream, visitor);
-                    lines.visit_back(plan.range, &plan.filters, chunk.mention(&plan), &mut newest)
+                    lines.give(plan.range, &plan.filters, chunk.mention(&plan), &mut newest)
                 } else {
                     let mut announced = false;
                     lines.visit(plan.range, &plan.filters, chunk.mention(&plan), &mut |id, record| {

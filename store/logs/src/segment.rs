@@ -9,11 +9,12 @@ use roaring::RoaringBitmap;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Buckets, Budget, Coverage, Mention, ReadError, TakeTemplate};
+use weir_model::select::{Buckets, Budget, Coverage, LogVisitor, Mention, ReadError, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::head::LogsHead;
+use super::newest::Newest;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
 use super::schema::{Place, StreamKey};
@@ -85,6 +86,16 @@ impl Chunk {
         take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
         self.source.lines()?.visit(range, &plan.filters, None, take)
+    }
+
+    /// The same from the last line to the first, of those lines only that the visitor wants by their times.
+    pub fn visit_back(
+        &self,
+        range: TimeRange,
+        plan: &LogsPlan,
+        visitor: &mut dyn LogVisitor,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        self.source.lines()?.give(range, &plan.filters, None, &mut Newest::new(&self.stream, visitor))
     }
 
     /// Gives the times of lines in the range, in source order; nothing else is unpacked. Errors with `Corrupt`.
