@@ -15,7 +15,7 @@
 //! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
 //! - `plan`: a compiled select; `filter`: its line filters, `required`: texts that their expressions ask for; `predicate`: what
 //!   they need of a chunk's words, so that most chunks stay closed;
-//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `line` finds one
+//! - `segment`: blocks and heads give their chunks by time; `lookahead`: indexes of several blocks are read at once; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `line` finds one
 //!   line; `tail` follows the head.
 //!
 //! A head's lines for another process are `weir-heads`' affair.
@@ -47,6 +47,7 @@ mod index;
 #[cfg(test)]
 mod limits_tests;
 mod line;
+mod lookahead;
 #[cfg(test)]
 mod memory_tests;
 mod merge;

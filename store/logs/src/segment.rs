@@ -14,6 +14,7 @@ use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::head::LogsHead;
+use super::lookahead::IndexMatches;
 use super::newest::Newest;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
@@ -108,6 +109,20 @@ impl Chunk {
         self.source.lines()?.templates((plan.range, buckets), &plan.filters, take)
     }
 
+    /// Its block when the index of that has not been asked yet.
+    pub(crate) fn unasked_block(&self) -> Option<&Arc<LogsBlock>> {
+        match &self.source.lies {
+            Lies::Stored(block, _) if self.asked.filters.get().is_none() && self.asked.mention.get().is_none() => Some(block),
+            _ => None,
+        }
+    }
+
+    /// What the index of its block says, which need not be asked then.
+    pub(crate) fn set_matches(&self, matches: IndexMatches) {
+        self.asked.filters.get_or_init(|| matches.filters);
+        self.asked.mention.get_or_init(|| matches.mention);
+    }
+
     /// Whether a line of it may pass and be of use. May read the index of its block.
     pub fn may_match(&self, plan: &LogsPlan) -> bool {
         self.has_tokens(&plan.tokens, &self.asked.filters)
@@ -125,20 +140,12 @@ impl Chunk {
     fn has_tokens(&self, predicate: &TokenPredicate, asked: &OnceCell<Option<RoaringBitmap>>) -> bool {
         match &self.source.lies {
             Lies::Stored(block, chunk) => {
-                asked.get_or_init(|| candidates(block, predicate)).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
+                asked.get_or_init(|| block.candidates_or_all(predicate)).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
             }
             Lies::Encoded(chunk) => predicate.met_by(&chunk.tokens),
             Lies::Parts(..) => true,
         }
     }
-}
-
-/// An index that cannot be read costs time and no lines: all chunks are read.
-fn candidates(block: &LogsBlock, predicate: &TokenPredicate) -> Option<RoaringBitmap> {
-    block.candidates(predicate).unwrap_or_else(|error| {
-        tracing::warn!(%error, "an index cannot be read; its block is searched without");
-        None
-    })
 }
 
 /// Chunks by time.
