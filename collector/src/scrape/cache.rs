@@ -21,8 +21,8 @@ pub(crate) struct ScrapeCache {
     lines: Vec<CachedLine>,
     /// Of lines that have others around them than [`USUAL`]: metadata, mostly. In order.
     gaps: Vec<Gap>,
-    /// After the last number.
-    end: Box<str>,
+    /// Texts of the gaps, then what follows the last number.
+    gap_texts: String,
     /// Series of lines that are no columns.
     apart: Vec<Labels>,
     columns: u32,
@@ -43,11 +43,11 @@ enum CachedFate {
     Dropped,
 }
 
-/// What stands around a line's series, from the number before it to its own.
+/// What stands around a line's series, from the number before it to its own: so many bytes of the texts each.
 struct Gap {
     line: u32,
-    before: Box<str>,
-    after: Box<str>,
+    before: u32,
+    after: u32,
 }
 
 /// What becomes of a line's series.
@@ -65,11 +65,14 @@ impl ScrapeCache {
     /// The numbers of the lines that are columns, when `body` has the same lines in the same order, all else alike. A body with
     /// times of its own is alike only if those stand still, and then has to be read again.
     pub(crate) fn values(&self, body: &[u8]) -> Option<Vec<f64>> {
-        let (mut rest, mut gaps) = (body, self.gaps.iter().peekable());
+        let (mut rest, mut gaps, mut gap_texts) = (body, self.gaps.iter().peekable(), &*self.gap_texts);
         let mut values = Vec::with_capacity(self.columns as usize + ROOM);
         for (at, line) in (0..).zip(&self.lines) {
-            let gap = gaps.next_if(|gap| gap.line == at);
-            let (before, after) = gap.map_or(USUAL, |gap| (&*gap.before, &*gap.after));
+            let (mut before, mut after) = USUAL;
+            if let Some(gap) = gaps.next_if(|gap| gap.line == at) {
+                (before, gap_texts) = gap_texts.split_at(gap.before as usize);
+                (after, gap_texts) = gap_texts.split_at(gap.after as usize);
+            }
             rest = rest.strip_prefix(before.as_bytes())?;
             let (series, tail) = rest.split_at_checked(line.series_bytes as usize)?;
             if Fingerprint::of(series) != line.series {
@@ -86,7 +89,7 @@ impl ScrapeCache {
             }
             rest = tail;
         }
-        (rest == self.end.as_bytes()).then_some(values)
+        (rest == gap_texts.as_bytes()).then_some(values)
     }
 
     /// Samples in the body.
@@ -102,9 +105,8 @@ impl ScrapeCache {
     /// Memory that it holds, label sets apart.
     #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
-        let texts: usize = self.gaps.iter().map(|gap| gap.before.len() + gap.after.len()).sum();
         let lists = self.lines.capacity() * size_of::<CachedLine>() + self.gaps.capacity() * size_of::<Gap>();
-        texts + lists + self.end.len() + size_of_val(&*self.apart)
+        lists + self.gap_texts.capacity() + self.apart.capacity() * size_of::<Labels>()
     }
 }
 
@@ -128,7 +130,9 @@ impl<'a> CacheBuilder<'a> {
         let (before, after) = (&self.body[self.at..start], &self.body[start + series.len()..number_start]);
         let cache = &mut self.cache;
         if (before, after) != USUAL {
-            cache.gaps.push(Gap { line: cache.lines.len() as u32, before: before.into(), after: after.into() });
+            cache.gap_texts.extend([before, after]);
+            let (line, before, after) = (cache.lines.len() as u32, before.len() as u32, after.len() as u32);
+            cache.gaps.push(Gap { line, before, after });
         }
         let fate = match fate {
             Fate::Kept => {
@@ -147,7 +151,8 @@ impl<'a> CacheBuilder<'a> {
 
     /// `None` when the body is too large to be remembered.
     pub(crate) fn finish(mut self) -> Option<ScrapeCache> {
-        self.cache.end = self.body[self.at..].into();
+        self.cache.gap_texts.push_str(&self.body[self.at..]);
+        self.cache.gap_texts.shrink_to_fit();
         self.cache.lines.shrink_to_fit();
         self.cache.gaps.shrink_to_fit();
         // Else lines and lengths of series do not fit into their numbers.
