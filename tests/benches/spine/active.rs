@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prost::Message;
 use serde_json::Value;
 use weir_collector::remote_write::compress;
 use weir_tests::bench::watch::processor_time_of;
