@@ -16,6 +16,7 @@ use super::rows::{self, BATCH_BYTES, EXEMPLAR_LETTERS_MAX, Place, ROW_BYTES, Row
 use super::series::{self, Known, State, TenantSeries};
 use crate::admission::Admission;
 use crate::bounds::{OutOfTime, TimeBounds};
+use crate::fingerprint::Fingerprint;
 use crate::push::PushContext;
 use crate::push_error::PushError;
 use crate::quota::{Excess, Quota};
@@ -175,19 +176,18 @@ impl<'a> Reading<'a> {
     /// The series; `None` when it is refused.
     #[inline]
     fn known(&mut self, raw: &RawSeries<'a>, state: Guard<'a>) -> Result<(Option<Arc<Known>>, Guard<'a>), PushError> {
-        let labels = raw.labels();
-        let hash = state.hash(labels);
-        if let Some(known) = state.find(hash, labels) {
+        let fingerprint = Fingerprint::of(raw.labels());
+        if let Some(known) = state.find(fingerprint) {
             let known = Arc::clone(known);
             return Ok((Some(known), state));
         }
         drop(state);
-        let made = self.make(raw, hash)?;
+        let made = self.make(raw, fingerprint)?;
         Ok((made, self.tenant.state.read()))
     }
 
     #[cold]
-    fn make(&mut self, raw: &RawSeries<'a>, hash: u64) -> Result<Option<Arc<Known>>, PushError> {
+    fn make(&mut self, raw: &RawSeries<'a>, fingerprint: Fingerprint) -> Result<Option<Arc<Known>>, PushError> {
         let count = (raw.samples.len() + raw.histograms.len()) as u64;
         let labels = series::labels(raw.labels(), self.labels_max);
         let labels = match labels {
@@ -206,12 +206,11 @@ impl<'a> Reading<'a> {
             return Ok(None);
         }
         let mut state: RwLockWriteGuard<'_, State> = self.tenant.state.write();
-        // Another request may have been first, and the table another one by now.
-        let hash = if state.hash(raw.labels()) == hash { hash } else { state.hash(raw.labels()) };
-        if let Some(known) = state.find(hash, raw.labels()) {
+        // Another request may have been first.
+        if let Some(known) = state.find(fingerprint) {
             return Ok(Some(Arc::clone(known)));
         }
-        let (known, bytes) = state.insert(hash, raw.labels(), &labels, Quota::series_hash);
+        let (known, bytes) = state.insert(fingerprint, &labels, Quota::series_hash);
         drop(state);
         self.tenant.took(bytes);
         self.charges.add(bytes)?;
