@@ -18,9 +18,7 @@ use weir_model::time::UnixNanos;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::rows::Value;
-use crate::admission::Admission;
 use crate::proto::{Fields, ProtoError};
-use crate::push_error::PushError;
 
 /// Tenants whose series are known at once.
 const TENANTS_MAX: usize = 1000;
