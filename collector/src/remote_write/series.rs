@@ -21,10 +21,8 @@ use weir_model::time::UnixNanos;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::rows::Value;
-use crate::admission::Admission;
 use crate::fingerprint::{Fingerprint, Hashed};
 use crate::proto::{Fields, ProtoError};
-use crate::push_error::PushError;
 
 /// Tenants whose series are known at once.
 const TENANTS_MAX: usize = 1000;
@@ -61,7 +59,9 @@ pub(super) struct State {
     series: HashSet<ByFingerprint, BuildHasherDefault<Hashed>>,
     targets: HashMap<Labels, Arc<Target>>,
     schemas: HashMap<u64, Arc<KnownSchema>, BuildHasherDefault<Hashed>>,
-    families: HashMap<String, Family>,
+    families: HashMap<String, KnownFamily>,
+    /// A series of each name, with whose newest sample metadata that comes alone is stored.
+    by_name: HashMap<String, Arc<Known>>,
     /// Counts changes of families: schemas of before say less.
     generation: u64,
     /// Under which the label sets were found to be short and few.
@@ -158,6 +158,14 @@ impl Newest {
     }
 }
 
+struct KnownFamily {
+    family: Family,
+    /// [`State::generation`] when it was last sent otherwise than before.
+    said: u64,
+    /// Whether a batch that carries it has been acknowledged.
+    is_stored: bool,
+}
+
 /// A schema and what makes it known again.
 pub(super) struct KnownSchema {
     target: u64,
@@ -238,6 +246,11 @@ impl State {
             bytes += shared(size_of::<Target>()) + labels.memory() + allocation(source.len());
             bytes += table_entry(size_of::<(Labels, Arc<Target>)>());
         }
+        let name = known.labels.get(NAME);
+        if !self.by_name.contains_key(name) {
+            bytes += allocation(name.len()) + table_entry(size_of::<(String, Arc<Known>)>());
+            self.by_name.insert(name.to_owned(), Arc::clone(&known));
+        }
         self.series.insert(ByFingerprint(Arc::clone(&known)));
         (known, bytes)
     }
@@ -295,65 +308,50 @@ impl State {
     }
 
     /// The family of a series' name: of its own name, or of that without what histograms and summaries append.
-    fn family_of(&self, name: &str) -> Option<&Family> {
-        self.families.get(name).or_else(|| {
+    pub fn family_of(&self, name: &str) -> Option<&Family> {
+        let get = |name: &str| self.families.get(name).map(|known| &known.family);
+        get(name).or_else(|| {
             let of_parts = |family: &&Family| {
                 matches!(family.kind, MetricKind::Histogram | MetricKind::GaugeHistogram | MetricKind::Summary)
             };
             let bases = ["_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
-            bases.into_iter().find_map(|base| self.families.get(base).filter(of_parts))
+            bases.into_iter().find_map(|base| get(base).filter(of_parts))
         })
     }
 
-    pub fn has_family(&self, family: &Family) -> bool {
-        self.families.get(&family.name) == Some(family)
+    /// Whether it is known like this; if so, whether it is stored.
+    pub fn has_family(&self, family: &Family) -> Option<bool> {
+        self.families.get(&family.name).filter(|known| known.family == *family).map(|known| known.is_stored)
     }
 
     /// Remembers a family; the next batch with a series of it carries it. Bytes more that are held.
     pub fn set_family(&mut self, family: Family) -> usize {
         let is_full = self.families.len() >= FAMILIES_MAX && !self.families.contains_key(&family.name);
-        if is_full || self.has_family(&family) {
+        if is_full || self.has_family(&family).is_some() {
             return 0;
         }
         self.generation += 1;
-        let bytes = family.memory() + allocation(family.name.len()) + table_entry(size_of::<(String, Family)>());
-        self.families.insert(family.name.clone(), family);
+        let bytes = family.memory() + allocation(family.name.len()) + table_entry(size_of::<(String, KnownFamily)>());
+        self.families.insert(family.name.clone(), KnownFamily { family, said: self.generation, is_stored: false });
         bytes
     }
 
-    /// The family that metadata sent with a series of this name is about.
-    pub fn family_name(name: &str, kind: MetricKind) -> &str {
-        let suffixes: &[&str] = match kind {
-            MetricKind::Histogram | MetricKind::GaugeHistogram => &["_bucket", "_sum", "_count"],
-            MetricKind::Summary => &["_sum", "_count"],
-            _ => &[],
-        };
-        suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+    /// When a family was last sent otherwise than before.
+    pub fn family_said(&self, name: &str) -> Option<u64> {
+        self.families.get(name).map(|known| known.said)
     }
-}
 
-/// Says how many were left out, which have no name or a long one.
-pub(super) fn remember_families(
-    known: &TenantSeries,
-    sent: impl Iterator<Item = Result<Option<Family>, ProtoError>>,
-    said: Vec<Family>,
-    admission: &Admission,
-) -> Result<usize, PushError> {
-    let mut left_out = 0;
-    for family in sent.chain(said.into_iter().map(|family| Ok(Some(family)))) {
-        let family = family?.unwrap_or_default();
-        if family.name.is_empty() {
-            left_out += 1;
-            continue;
+    /// A batch that carries what was said of a family at that time is acknowledged.
+    pub fn family_stored(&mut self, name: &str, said: u64) {
+        if let Some(known) = self.families.get_mut(name).filter(|known| known.said == said) {
+            known.is_stored = true;
         }
-        if known.state.read().has_family(&family) {
-            continue;
-        }
-        admission.charge(family.memory())?;
-        let bytes = known.state.write().set_family(family);
-        known.took(bytes);
     }
-    Ok(left_out)
+
+    /// A series that a family is about, as [`Self::family_of`] goes.
+    pub fn series_of(&self, family: &str) -> Option<&Arc<Known>> {
+        ["", "_bucket", "_sum", "_count"].iter().find_map(|suffix| self.by_name.get(&format!("{family}{suffix}")))
+    }
 }
 
 /// Memory of a family in a list.
