@@ -21,6 +21,7 @@ mod metrics;
 mod owners;
 mod registry;
 mod remote_partition;
+mod rows;
 mod samples;
 pub mod start;
 mod status;
