@@ -17,7 +17,7 @@ use weir_heads::{
     HeadExtract, HeadInstant, HeadProtocol, HeadQuery, HeadRequest, HeadResponse, PROTOCOL, Refusal, bus_silent, decode,
 };
 use weir_model::scope::TenantScope;
-use weir_model::select::{Budget, PartitionCoverage, ReadError};
+use weir_model::select::{Budget, ReadError};
 use weir_model::wire::Kind;
 
 use super::breaker::CircuitBreaker;
@@ -27,6 +27,7 @@ use super::owners::{ANSWER_MAX, Owners, Unread};
 use super::registry::PartitionRegistry;
 use super::remote_partition::{Opened, RemotePartition, Version};
 use super::rows::HeldRows;
+use super::sealed::{coverage, nothing_begun, without_head};
 
 /// A partition is asked for again when it moved meanwhile; a second time it is left out.
 const ROUNDS: usize = 2;
@@ -356,18 +357,6 @@ fn place(answer: &HeadResponse) -> u32 {
     }
 }
 
-fn coverage<E: HeadProtocol>(version: &Version, partition: u32) -> PartitionCoverage {
-    let manifest = &version.manifest;
-    PartitionCoverage {
-        topic: E::KIND.topic().into(),
-        partition,
-        high_watermark: manifest.next_offset,
-        indexed_offset: manifest.next_offset,
-        committed_offset: manifest.next_offset,
-        losses: manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
-    }
-}
-
 /// The blocks that an answer needs beside what the owner gave.
 async fn open<E: HeadProtocol>(part: &RemotePartition<E>, verdict: &Verdict) -> Opened<E> {
     match verdict {
@@ -378,29 +367,4 @@ async fn open<E: HeadProtocol>(part: &RemotePartition<E>, verdict: &Verdict) -> 
 
 fn unlisted(error: StoreError) -> ReadError {
     ReadError::Store(format!("list partitions: {error}"))
-}
-
-/// What is sealed, and word of what is not in the answer.
-fn without_head<E: HeadProtocol>(
-    part: &RemotePartition<E>,
-    version: &Version,
-    opened: Opened<E>,
-    why: String,
-) -> PartitionView<E> {
-    let mut coverage = coverage::<E>(version, part.partition());
-    coverage.high_watermark = coverage.high_watermark.max(part.high_watermark());
-    let owner = if version.manifest.owner.is_empty() { "an unnamed owner" } else { &version.manifest.owner };
-    let mut missing = opened.missing;
-    missing.push(format!(
-        "{} partition {}: records from offset {} on, unsealed at {owner}, are not in the answer: {why}",
-        coverage.topic, coverage.partition, coverage.committed_offset
-    ));
-    PartitionView { coverage, blocks: opened.blocks, heads: Vec::new(), missing }
-}
-
-/// Nothing is there, and nobody can say whether something should be.
-fn nothing_begun<E: HeadProtocol>(kind: Kind) -> PartitionView<E> {
-    let coverage = PartitionCoverage { topic: kind.topic().into(), ..PartitionCoverage::default() };
-    let missing = vec![format!("no aggregator has begun a partition of {} yet", kind.topic())];
-    PartitionView { coverage, blocks: Vec::new(), heads: Vec::new(), missing }
 }

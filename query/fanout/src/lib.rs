@@ -23,6 +23,7 @@ mod registry;
 mod remote_partition;
 mod rows;
 mod samples;
+mod sealed;
 pub mod start;
 mod status;
 mod tail;
