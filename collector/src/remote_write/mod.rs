@@ -3,7 +3,8 @@
 //!
 //! Which message a request is, its content type says; without a word it is 1.0. A series that cannot be taken (labels, times, shapes of
 //! histograms, its tenant's limits) is refused with 400 and the first reason, and the rest of its request stored; a request above its
-//! tenant's rate is refused as a whole with 429. Answers to 2.0 say how much of it was written.
+//! tenant's rate is refused as a whole with 429. Answers to 2.0 say how much of it was written, but where nothing of it
+//! was looked at.
 //! Specifications: <https://prometheus.io/docs/specs/prw/>.
 //!
 //! - [`message`], [`histogram`]: the messages, read where they lie. [`series`]: what is known of series from requests before.
@@ -61,14 +62,15 @@ async fn write(context: PushContext, headers: HeaderMap, body: HttpBody) -> Resp
         Err(error) => return refuse(&context, &error),
     };
     let (written, result) = match take(&context, &headers, body, version).await {
-        Ok((written, result)) => (written, result),
-        Err(error) => (Written::default(), Err(error)),
+        Ok((written, result)) => (Some(written), result),
+        // As a whole, and not for what was looked at.
+        Err(error) => (None, Err(error)),
     };
     let mut response = match result {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => refuse(&context, &error),
     };
-    if version == Version::Two {
+    if let Some(written) = written.filter(|_| version == Version::Two) {
         let counts = [
             ("x-prometheus-remote-write-samples-written", written.samples),
             ("x-prometheus-remote-write-histograms-written", written.histograms),
