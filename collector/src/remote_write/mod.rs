@@ -8,7 +8,7 @@
 //! Specifications: <https://prometheus.io/docs/specs/prw/>.
 //!
 //! - [`message`], [`histogram`]: the messages, read where they lie. [`series`]: what is known of series from requests before.
-//! - [`rows`], [`sections`]: samples as batches; [`exemplars`], [`families`]: what goes with them; [`outcome`]: what a request came to.
+//! - [`rows`], [`sections`]: samples as batches; [`exemplars`], [`families`], [`newest`]: what goes with them; [`outcome`]: what a request came to.
 //!
 //! How weir sends is `remote_write_out`.
 
@@ -18,6 +18,7 @@ mod histogram;
 #[cfg(test)]
 mod limits_tests;
 mod message;
+mod newest;
 mod outcome;
 mod rows;
 mod sections;
@@ -136,7 +137,8 @@ fn decode(context: &PushContext, admission: &Admission, version: Version, bytes:
     let bytes = body::decode_snappy(bytes, context.config.decompressed_max.to_usize(), admission)?;
     admission.body_is(bytes.len());
     let taken = sections::sections(context, admission, version, &bytes)?;
-    admission.settle(taken.sections.iter().map(|section| section.batch.weight()).sum());
+    let batches: usize = taken.sections.iter().map(|section| section.batch.weight()).sum();
+    admission.settle(batches + taken.told.memory());
     Ok(taken)
 }
 
