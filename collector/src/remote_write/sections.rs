@@ -88,13 +88,15 @@ fn settled(rows: Rows, taken: &mut Taken) -> Vec<Row> {
     rows
 }
 
+type WithSeries = (Section<MetricBatch>, Vec<Arc<Known>>);
+
 /// Sections of rows, each with its series by column; their schemas are made where they are not known.
 fn batches(
     context: &PushContext,
     admission: &Admission,
     known: &TenantSeries,
     rows: Vec<Row>,
-) -> Result<Vec<(Section<MetricBatch>, Vec<Arc<Known>>)>, PushError> {
+) -> Result<Vec<WithSeries>, PushError> {
     let mut with_schemas = Vec::with_capacity(rows.len());
     for row in rows {
         let found = known.state.read().schema(&row.target, &row.columns);
