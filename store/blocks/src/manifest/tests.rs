@@ -54,7 +54,8 @@ impl ObjectStore for Faulty {
             if self.inner.head(location).await.is_ok() {
                 return Err(Error::AlreadyExists { path: location.to_string(), source: "it is there".into() });
             }
-            tokio::task::yield_now().await;
+            // Long enough for others to look on a busy machine.
+            tokio::time::sleep(Duration::from_millis(200)).await;
             options.mode = PutMode::Overwrite;
         }
         let stored = self.inner.put_opts(location, payload, options).await?;
