@@ -120,7 +120,7 @@ mod tests {
     use object_store::memory::InMemory;
     use tokio_util::sync::CancellationToken;
     use weir_blocks::blob::BlobCache;
-    use weir_blocks::engine::{Engine, Position};
+    use weir_blocks::engine::{Engine, Head, Position};
     use weir_blocks::manifest::{Manifest, ManifestStore, random_nonces};
     use weir_heads::{ExtractLimits, HEADS_PATH, HeadInstant, HeadProtocol, HeadRequest, encode_extract, frame};
     use weir_logs::{LogsEngine, LogsHead};
