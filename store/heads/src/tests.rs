@@ -130,7 +130,7 @@ fn rows_of_templates_are_bounded_as_they_travel() {
     let mut batch = LogBatch::new(Labels::from_pairs([("app", "x")]));
     for i in 0..20_u8 {
         // Half of them no text, half of them text that JSON escapes.
-        let body = if i < 10 { vec![0xe0 + i; 1000] } else { [b"\"\\"; 500].concat() };
+        let body = if i < 10 { vec![0xe0 + i; 1000] } else { b"\"\\".repeat(500) };
         let body = [body, vec![b'a' + i; 2]].concat();
         batch.push(LogRecord {
             timestamp: i64::MIN + i64::from(i),
