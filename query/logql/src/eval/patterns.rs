@@ -318,8 +318,8 @@ mod tests {
         patterns(&store, query, &log, &options, &NoBudget).unwrap()
     }
 
-    /// Whose own templates are others than those of its lines.
-    struct OtherTemplates(MemoryLogs);
+    /// Whose own templates, and how many lines have each, are others than those of its lines.
+    struct OtherTemplates(MemoryLogs, Vec<(TemplateText<'static>, u64)>);
 
     impl LogReader for OtherTemplates {
         fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
@@ -329,57 +329,8 @@ mod tests {
             self.0.streams(select, budget)
         }
         fn templates(&self, _: &LogSelect, _: Buckets, _: &dyn Budget, take: TakeTemplate<'_>) -> Result<Coverage, ReadError> {
-            let text = TemplateText::Constant("of the store");
-            let _flow = take(&TemplateCount { text, severity: 0, bucket: 0, lines: 1 });
-            Ok(Coverage::default())
-        }
-        fn line(
-            &self,
-            scope: &Scope,
-            id: LineId,
-            context: usize,
-            budget: &dyn Budget,
-        ) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
-            self.0.line(scope, id, context, budget)
-        }
-        fn tail(&self, select: LogSelect) -> Result<Box<dyn LogTail>, ReadError> {
-            self.0.tail(select)
-        }
-    }
-
-    #[test]
-    fn lines_may_be_asked_for_whatever_the_store_has() {
-        let mut store = MemoryLogs::default();
-        store.push(&[("app", "x")], SECOND, b"took 5 ms");
-        let store = OtherTemplates(store);
-        let check = |query: &str, by_line: bool, expected: &str| {
-            let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
-            let range = TimeRange { start: 0, end: 100 * SECOND };
-            let step = 10 * SECOND;
-            let options = PatternOptions { scope: Scope::of("t"), range, step, detected_level: true, lines_max: 9, by_line };
-            let found = patterns(&store, query, &log, &options, &NoBudget).unwrap().value;
-            assert_eq!(found.iter().map(|pattern| &*pattern.text).collect::<Vec<_>>(), [expected], "{query} {by_line}");
-            is_by_line(query, &log).unwrap()
-        };
-        assert!(!check(r#"{app="x"}"#, false, "of the store"));
-        assert!(!check(r#"{app="x"} |= "took""#, true, "took <_> ms"));
-        assert!(check(r#"{app="x"} | logfmt"#, false, "took <_> ms"));
-    }
-
-    /// Whose lines have no templates, and are counted by their texts.
-    struct Untold(MemoryLogs, u64);
-
-    impl LogReader for Untold {
-        fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
-            self.0.visit(select, budget, visitor)
-        }
-        fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
-            self.0.streams(select, budget)
-        }
-        fn templates(&self, _: &LogSelect, _: Buckets, _: &dyn Budget, take: TakeTemplate<'_>) -> Result<Coverage, ReadError> {
-            for line in [&b"took 5 ms"[..], b"failed"] {
-                let count = TemplateCount { text: TemplateText::Line(line), severity: 0, bucket: 0, lines: self.1 };
-                if take(&count).is_break() {
+            for &(text, lines) in &self.1 {
+                if take(&TemplateCount { text, severity: 0, bucket: 0, lines }).is_break() {
                     break;
                 }
             }
@@ -400,6 +351,25 @@ mod tests {
     }
 
     #[test]
+    fn lines_may_be_asked_for_whatever_the_store_has() {
+        let mut store = MemoryLogs::default();
+        store.push(&[("app", "x")], SECOND, b"took 5 ms");
+        let store = OtherTemplates(store, vec![(TemplateText::Constant("of the store"), 1)]);
+        let check = |query: &str, by_line: bool, expected: &str| {
+            let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
+            let range = TimeRange { start: 0, end: 100 * SECOND };
+            let step = 10 * SECOND;
+            let options = PatternOptions { scope: Scope::of("t"), range, step, detected_level: true, lines_max: 9, by_line };
+            let found = patterns(&store, query, &log, &options, &NoBudget).unwrap().value;
+            assert_eq!(found.iter().map(|pattern| &*pattern.text).collect::<Vec<_>>(), [expected], "{query} {by_line}");
+            is_by_line(query, &log).unwrap()
+        };
+        assert!(!check(r#"{app="x"}"#, false, "of the store"));
+        assert!(!check(r#"{app="x"} |= "took""#, true, "took <_> ms"));
+        assert!(check(r#"{app="x"} | logfmt"#, false, "took <_> ms"));
+    }
+
+    #[test]
     fn lines_that_are_counted_by_their_texts_count_for_the_limit() {
         let query = r#"{app="x"}"#;
         let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
@@ -407,7 +377,9 @@ mod tests {
             let range = TimeRange { start: 0, end: 100 * SECOND };
             let (scope, step) = (Scope::of("t"), 10 * SECOND);
             let options = PatternOptions { scope, range, step, detected_level: true, lines_max, by_line: false };
-            let found = patterns(&Untold(MemoryLogs::default(), lines), query, &log, &options, &NoBudget).unwrap();
+            let texts = [&b"took 5 ms"[..], b"failed"].map(|line| (TemplateText::Line(line), lines));
+            let store = OtherTemplates(MemoryLogs::default(), texts.into());
+            let found = patterns(&store, query, &log, &options, &NoBudget).unwrap();
             let counts: Vec<_> = found.value.iter().map(|pattern| (&*pattern.text, pattern.count())).collect();
             assert_eq!(counts, expected, "{lines} of {lines_max}");
             !found.coverage.missing.is_empty()
