@@ -59,6 +59,7 @@ pub(super) struct Receiver {
     clock: Clock,
     /// What the receiver took last not, and when; held only to read or write it.
     last_failure: parking_lot::Mutex<Option<(UnixNanos, Failure)>>,
+    telling: parking_lot::Mutex<()>,
     /// Held by who makes room, so that two do not give up records for the same lack.
     making_room: Mutex<()>,
 }
@@ -145,8 +146,9 @@ impl Receiver {
         &self.shards[shard]
     }
 
-    /// For the gauge.
+    /// For the gauge. Told by shards and lanes: one after the other, so that none sets what was so before.
     pub fn tell_pending(&self) {
+        let _one = self.telling.lock();
         let pending: u64 = self.shards.iter().map(Progress::pending).sum();
         self.metrics.pending_records.set(pending as i64);
     }
@@ -324,6 +326,7 @@ async fn open(
         queue_bytes,
         clock: Arc::clone(clock),
         last_failure: parking_lot::Mutex::default(),
+        telling: parking_lot::Mutex::default(),
         making_room: Mutex::new(()),
     };
     for shard in 0..shards {

@@ -111,6 +111,7 @@ impl Shard {
             position.end = position.end.max(end);
             self.write(position, stop).await?;
             self.progress().take(end);
+            self.receiver.tell_pending();
             self.send_batch(batch, stop).await?;
             position.begin = end;
             self.write(position, stop).await?;
