@@ -66,6 +66,12 @@ pub struct MetricLimits {
     pub retention: Option<Duration>,
     /// As for logs.
     pub retention_bytes: Option<ByteSize>,
+    /// Samples that are older have a resolution of 5 minutes; zero never. Where it is not set, `[aggregator.downsampling]` counts.
+    #[serde(with = "optional_duration")]
+    pub resolution_5m_after: Option<Duration>,
+    /// The same of one hour.
+    #[serde(with = "optional_duration")]
+    pub resolution_1h_after: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -213,6 +219,8 @@ impl TenantLimits {
                 histogram_buckets_max: metrics.histogram_buckets_max.or(other.metrics.histogram_buckets_max),
                 retention: metrics.retention.or(other.metrics.retention),
                 retention_bytes: metrics.retention_bytes.or(other.metrics.retention_bytes),
+                resolution_5m_after: metrics.resolution_5m_after.or(other.metrics.resolution_5m_after),
+                resolution_1h_after: metrics.resolution_1h_after.or(other.metrics.resolution_1h_after),
             },
             traces: TraceLimits {
                 ingestion: traces.ingestion.or(&other.traces.ingestion),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Budget, Cardinality, CountSeries, Coverage, Covered, ReadError};
 use crate::histogram::Histogram;
 use crate::label::{Labels, Matcher};
-use crate::metric::{Exemplar, Family};
+use crate::metric::{Aggregate, Exemplar, Family};
 use crate::scope::Scope;
 
 /// Which series, and which of their samples.
@@ -15,7 +15,8 @@ pub struct MetricSelect {
     pub scope: Scope,
     /// All must pass.
     pub matchers: Vec<Matcher>,
-    /// First millisecond since the Unix epoch, inclusive.
+    /// First millisecond since the Unix epoch, inclusive. Of downsampled data a series comes with samples from one resolution before
+    /// as well: its last one before a time may be so much older.
     pub start_ms: i64,
     /// Last millisecond, inclusive (as Prometheus' querier has it).
     pub end_ms: i64,
@@ -34,6 +35,9 @@ pub struct Series {
     pub histograms: Vec<(u32, Arc<Histogram>)>,
     /// Since when each sample counts, milliseconds since the Unix epoch, 0 where that is unknown. As many as samples, or none.
     pub starts: Vec<i64>,
+    /// Where data is downsampled: what a sample is the last one of, and stands for; ascending. Of no sample whose time is not among
+    /// `timestamps`.
+    pub aggregates: Vec<Aggregate>,
 }
 
 impl Series {
@@ -43,6 +47,7 @@ impl Series {
         self.values.shrink_to_fit();
         self.histograms.shrink_to_fit();
         self.starts.shrink_to_fit();
+        self.aggregates.shrink_to_fit();
     }
 }
 

@@ -23,7 +23,7 @@ impl Segment<MetricsPlan> for MetricsBlock {
         if plan.wanted == Wanted::Exemplars {
             return tenant && self.extras().exemplars.iter().any(|entry| plan.overlaps(entry.times.0, entry.times.1));
         }
-        tenant && self.groups().iter().any(|group| plan.overlaps(group.first, group.last))
+        tenant && self.groups().iter().any(|group| plan.overlaps(group.first, group.last.saturating_add(self.reach(plan))))
     }
 
     fn cursor<'a>(self: Arc<Self>, plan: Arc<MetricsPlan>, budget: &'a dyn Budget) -> Entries<'a, Labels, StoredSeries<'a>>
@@ -56,6 +56,17 @@ impl Segment<MetricsPlan> for MetricsBlock {
     }
 }
 
+impl MetricsBlock {
+    /// How long before the range samples are of use, milliseconds: the last one before it may be so much older than it was before the block
+    /// was downsampled. Which series there are is told by the range alone.
+    pub(super) fn reach(&self, plan: &MetricsPlan) -> i64 {
+        match plan.wanted {
+            Wanted::Samples | Wanted::Newest => i64::from(self.resolution(&plan.tenant).coarsest) * 1000,
+            Wanted::Labels | Wanted::Exemplars => 0,
+        }
+    }
+}
+
 /// Series that pass and whose groups may have samples in the range, ascending by labels.
 fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, StoreError> {
     let found = block.matching(&plan.tenant, &plan.matchers)?;
@@ -67,7 +78,7 @@ fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, StoreError>
     }
     while let Some(first) = found.peek().copied() {
         let group = &block.groups()[block.group_of(first)];
-        let wanted = plan.overlaps(group.first, group.last);
+        let wanted = plan.overlaps(group.first, group.last.saturating_add(block.reach(plan)));
         while let Some(id) = found.next_if(|id| *id < group.series_first + group.series) {
             ids.extend(wanted.then_some(id));
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::label::{Labels, NAME};
-use weir_model::metric::{Exemplar, Family};
+use weir_model::metric::{Aggregate, Exemplar, Family};
 use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor,
@@ -14,6 +14,7 @@ use weir_model::select::{
 };
 
 use super::MetricsEngine;
+use super::aggregates;
 use super::cardinality;
 use super::exemplars;
 use super::plan::{MetricsPlan, Wanted};
@@ -290,7 +291,7 @@ impl Merged<'_> {
 
 impl SeriesCursor for Merged<'_> {
     fn next(&mut self, series: &mut Series) -> Result<bool, ReadError> {
-        let Series { timestamps, values, histograms, starts, .. } = std::mem::take(series);
+        let Series { timestamps, values, histograms, starts, mut aggregates, .. } = std::mem::take(series);
         let mut samples = Samples { timestamps, values, histograms, starts, ..Samples::default() };
         samples.clear();
         while samples.timestamps.is_empty() {
@@ -300,7 +301,9 @@ impl SeriesCursor for Merged<'_> {
         }
         self.held.settle((samples.memory_with(0) + samples.settling_memory()) as u64)?;
         samples.settle();
-        self.held.settle(samples.memory_with(0) as u64)?;
+        aggregates::take(&mut samples, &mut aggregates);
+        self.held.settle((samples.memory_with(0) + aggregates.capacity() * size_of::<Aggregate>()) as u64)?;
+        series.aggregates = aggregates;
         (series.timestamps, series.values) = (samples.timestamps, samples.values);
         (series.histograms, series.starts) = (samples.histograms, samples.starts);
         Ok(true)

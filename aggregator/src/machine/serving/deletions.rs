@@ -48,6 +48,8 @@ pub(super) enum Cause {
     Old(Duration),
     /// Tenants have more than they may keep.
     Excess(Vec<Cut>),
+    /// All of it is past this age, from which on some tenants have a coarser resolution.
+    Aged(Duration),
 }
 
 impl DeletionQueue {
@@ -214,6 +216,7 @@ impl Serving {
                     Cause::Deleted(_) => Count::Deleted(records),
                     Cause::Old(_) => expired(ExpiryReason::Age),
                     Cause::Excess(_) => expired(ExpiryReason::Bytes),
+                    Cause::Aged(_) => Count::Downsampled { records: Committed::of(gone).records, left: committed.records },
                 };
                 Ok(vec![self.publish(manifest, committed, ChangeOf::Rewrite(count))])
             }
@@ -230,6 +233,7 @@ impl Serving {
         match cause {
             Cause::Deleted(keys) => self.set_clean(keys, entries),
             Cause::Old(period) => entries.iter().for_each(|entry| self.old.set_looked(&entry.id, *period)),
+            Cause::Aged(age) => entries.iter().for_each(|entry| self.aged.set_looked(&entry.id, *age)),
             Cause::Excess(_) => {}
         }
     }

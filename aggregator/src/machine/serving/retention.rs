@@ -55,6 +55,12 @@ impl OldBlocks {
         held
     }
 
+    /// The first that is lined up and `can` be rewritten.
+    pub fn take(&mut self, can: impl Fn(&BlockEntry) -> bool) -> Option<(BlockEntry, Duration)> {
+        let at = self.queue.iter().position(|(entry, _)| can(entry))?;
+        Some(self.queue.remove(at))
+    }
+
     pub fn set_looked(&mut self, id: &str, period: Duration) {
         self.looked.insert(id.to_owned(), period);
     }
@@ -64,8 +70,7 @@ impl Serving {
     /// The next block to be written without what is too old, with the fewest records that are worth it.
     pub(super) fn next_old(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden, u64)> {
         let blocks = &self.blocks;
-        let at = self.old.queue.iter().position(|(entry, _)| blocks.can_rewrite(entry))?;
-        let (entry, period) = self.old.queue.remove(at);
+        let (entry, period) = self.old.take(|entry| blocks.can_rewrite(entry))?;
         let clock = now.wall.min(now.newest.saturating_add(nanos(NEWEST_MARGIN)));
         let horizon = Horizon { now: clock, periods: Arc::new(rules.periods.clone()) };
         let least = entry.summary.records.div_ceil(WORTHWHILE);

@@ -9,6 +9,7 @@ mod aggregate;
 mod aggregate_histograms;
 mod binary;
 mod binary_set;
+mod coarse;
 mod duration;
 mod finish;
 mod group_keys;

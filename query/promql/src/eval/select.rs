@@ -127,7 +127,7 @@ impl<'e> Eval<'e> {
                     row.values.push(interpolated(one, next, at, lookback_ms));
                     continue;
                 }
-                let newest = next.checked_sub(1).filter(|i| one.timestamps[*i] > at.saturating_sub(lookback_ms));
+                let newest = next.checked_sub(1).filter(|i| reaches(one, *i, at, lookback_ms));
                 row.values.push(match newest {
                     Some(i) if !is_stale(one.values[i]) => wanted(one, i, want),
                     Some(i) if !one.histograms.is_empty() => histogram_at(one, i).map_or(ABSENT, |histogram| match want {
@@ -144,6 +144,17 @@ impl<'e> Eval<'e> {
             if row.is_present() { sink(eval, &mut row) } else { Ok(()) }
         })
     }
+}
+
+/// Whether a sample is still there at a time. Where it is the last of a stretch, the next one may come so much later.
+fn reaches(one: &Series, i: usize, at: i64, lookback_ms: i64) -> bool {
+    let age = at.saturating_sub(one.timestamps[i]);
+    age < lookback_ms || age < lookback_ms.saturating_add(stretch_ms(one, i))
+}
+
+fn stretch_ms(one: &Series, i: usize) -> i64 {
+    let place = one.aggregates.binary_search_by_key(&one.timestamps[i], |own| own.last_ms);
+    place.map_or(0, |place| one.aggregates[place].resolution_ms)
 }
 
 fn wanted(one: &Series, i: usize, want: Want) -> f64 {

@@ -7,6 +7,7 @@ use weir_model::label::{Labels, NAME};
 use weir_model::metric::is_stale;
 use weir_model::select::{ReadError, Series, label_bytes};
 
+use super::coarse::within;
 use super::made::Made;
 use super::slide::{Samples, Slide, Windows};
 use super::sweep::Sweep;
@@ -146,6 +147,9 @@ impl<'e> Eval<'e> {
         row.values.reserve_exact(step_range.steps());
         row.histograms.clear();
         let one = samples.numbers;
+        if !one.aggregates.is_empty() {
+            return self.fill_coarse((call, kernels), param, (windows, samples), step_range, row);
+        }
         let starts = call.function.uses_starts() && !(one.starts.is_empty() && samples.histogram_starts.is_empty());
         if !starts && samples.histograms.is_empty() {
             let of = (one, windows, step_range);
@@ -165,7 +169,7 @@ impl<'e> Eval<'e> {
     }
 
     /// Adds a step of a series with histograms or starts to its row; answers the memory that was taken for it.
-    fn mixed_step(
+    pub(super) fn mixed_step(
         &mut self,
         call: &Call<'_>,
         kernels: Kernels,
@@ -264,6 +268,11 @@ impl<'e> Eval<'e> {
                 return Ok(());
             }
             eval.account(window.times.len().saturating_mul(2))?;
+            eval.note_coarse(
+                within(&samples.numbers.aggregates, window.times),
+                samples.numbers.labels.get(NAME),
+                expr.bare().span,
+            );
             let histograms = window.histograms.to_vec();
             eval.tally.take(histograms.iter().map(|(_, own)| own.memory() as u64).sum())?;
             let labels = finish::final_labels(&samples.numbers.labels, no_name);
