@@ -40,7 +40,7 @@ test: ## Install what the tests need and run all of them
 	@tests/guest/fetch
 	@tests/setup/deploy
 	@echo "== tests"
-	WEIR_FUZZ_SECONDS=$${WEIR_FUZZ_SECONDS:-10} tests/setup/node cargo test --release --locked --workspace --no-fail-fast
+	@WEIR_FUZZ_SECONDS=$${WEIR_FUZZ_SECONDS:-3} tests/setup/node tests/setup/all
 	@echo "== page"
 	@tests/setup/node tests/setup/page
 

@@ -17,7 +17,6 @@ use weir_model::outage::Outages;
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, ReadError};
 use weir_model::status::{PartitionStatus, PathStatus};
-use weir_model::targets::ScrapeTargets;
 use weir_model::usage::{LogsDisk, Stored, StoredUsage, Usage};
 use weir_rules::RuleSet;
 use weir_traces::TracesReader;
@@ -73,7 +72,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let of_tenants = (limits.limits(), collector.shipper().usage().clone());
     usage::register(&of_tenants.1, &mut registry);
-    let api = build_api(&config, &aggregator, &clock, (rules, of_tenants), (&storing, collector.targets()), &mut registry);
+    let api = build_api(&config, &aggregator, &clock, (rules, of_tenants), (&storing, &collector), &mut registry);
     let sink = Sink::new(collector.shipper());
     let reporting = Reporting::start(&config, collector.shipper(), &clock, "weir");
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
@@ -151,7 +150,7 @@ pub(crate) fn build_api(
     aggregator: &Arc<Aggregator>,
     clock: &Clock,
     (rules, (limits, usage)): (Arc<RuleSet>, (Limits, Usage)),
-    (storing, targets): (&Storing, Arc<dyn ScrapeTargets>),
+    (storing, collector): (&Storing, &Collector),
     registry: &mut Registry,
 ) -> Arc<Api> {
     let logs = LogsReader { views: aggregator.logs.clone(), tails: aggregator.logs.clone() };
@@ -162,7 +161,9 @@ pub(crate) fn build_api(
     let storing = storing.clone();
     let api = api.with_counters(build::http_metrics(registry)).with_tenants(limits, usage).with_status(Arc::new(status));
     let api = api.with_usage_of(Scope::of(&config.collector.tenant), Arc::new(AggregatorStored(Arc::clone(aggregator))));
-    let api = api.with_deletions(Arc::clone(aggregator) as _).with_targets(targets);
+    let api = api.with_deletions(Arc::clone(aggregator) as _).with_targets(collector.targets());
+    let receivers = collector.receivers();
+    let api = api.with_remote_writes(Arc::new(move || receivers.status()));
     let api = api.with_external_labels(build::external_labels(config));
     Arc::new(api.with_outages(Arc::new(move || storing.status())))
 }

@@ -27,7 +27,7 @@ use crate::metrics::CollectorMetrics;
 use crate::node::{Containers, Node, Recount};
 use crate::push::{Clock, PushService};
 use crate::quota::Quotas;
-use crate::remote_write_out::{Queues, Senders};
+use crate::remote_write_out::{Queues, ReceiverWatch, Senders};
 use crate::scrape::registry::TargetRegistry;
 use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
@@ -72,6 +72,7 @@ pub struct Collector {
     lanes: Lanes,
     /// To remote write receivers.
     senders: Senders,
+    receivers: ReceiverWatch,
     sources: JoinSet<Result<(), CollectorError>>,
     /// Where it scrapes.
     targets: Arc<TargetRegistry>,
@@ -86,6 +87,7 @@ impl Collector {
         metrics.register(deps.registry);
         let stop_lanes = CancellationToken::new();
         let (queues, senders) = start_senders(&config, &mut deps).await?;
+        let receivers = queues.as_ref().map(ReceiverWatch::of).unwrap_or_default();
         let (bus, ship) = (deps.bus.clone(), metrics.ship.clone());
         let (shipper, lanes) = Shipper::start_with(bus, &config.ship, ship, stop_lanes.clone(), queues).await?;
         shipper.register(deps.registry);
@@ -143,7 +145,7 @@ impl Collector {
             Ok(())
         });
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
-        Ok(Self { push, shipper, lanes, senders, sources, targets, stop_lanes })
+        Ok(Self { push, shipper, lanes, senders, receivers, sources, targets, stop_lanes })
     }
 
     /// For sections that other parts of the process make: weir's own spans, the samples of recording rules.
@@ -154,6 +156,11 @@ impl Collector {
     /// What it scrapes.
     pub fn targets(&self) -> Arc<dyn ScrapeTargets> {
         Arc::clone(&self.targets) as _
+    }
+
+    /// How far remote write receivers are.
+    pub fn receivers(&self) -> ReceiverWatch {
+        self.receivers.clone()
     }
 
     /// Loki's two inputs, Prometheus' for OTLP, Elasticsearch's bulk API, InfluxDB's writes, the Pushgateway's and

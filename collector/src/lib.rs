@@ -10,6 +10,7 @@
 //! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `json_size`: before they are.
 //! - `quota`: what each tenant may send; `shares`: what none of them can have for itself.
 //! - `bounds`: which timestamps a push may carry. `push_error`: why one is not taken.
+//! - `fingerprint`: texts that are known again without being kept.
 //! - `lines`: pushed lines on their way into a batch; `metadata`: structured metadata of one. `proto`: protobuf read where it lies.
 //! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
 //! - `self_report`: the collector about itself, as samples.
@@ -38,6 +39,7 @@ pub mod ship;
 pub mod tail;
 
 mod deaths;
+mod fingerprint;
 mod json_size;
 mod lines;
 mod metadata;

@@ -4,6 +4,7 @@
 //! Source: prompb/{remote,types}.proto and prompb/io/prometheus/write/v2/types.proto of Prometheus.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use prost::Message;
 
@@ -169,19 +170,23 @@ pub fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<La
 
 /// A request of 1.0 as one of 2.0 says it: names and values once.
 pub fn upgrade(request: &WriteRequest) -> Request2 {
-    let mut symbols = Symbols { places: HashMap::from([(Vec::new(), 0)]), texts: vec![Vec::new()] };
+    let mut symbols = Symbols::default();
     let metadata: HashMap<&[u8], &MetricMetadata> =
         request.metadata.iter().map(|own| (own.metric_family_name.as_bytes(), own)).collect();
     let timeseries = request.timeseries.iter().map(|series| {
         let own = series.labels.iter().find(|label| label.name == b"__name__").and_then(|name| metadata.get(&name.value[..]));
         TimeSeries2 {
-            labels_refs: symbols.references(&series.labels),
+            labels_refs: references(&mut symbols, &series.labels),
             samples: series.samples.clone(),
             histograms: series.histograms.clone(),
             exemplars: series
                 .exemplars
                 .iter()
-                .map(|own| Exemplar2 { labels_refs: symbols.references(&own.labels), value: own.value, timestamp: own.timestamp })
+                .map(|own| Exemplar2 {
+                    labels_refs: references(&mut symbols, &own.labels),
+                    value: own.value,
+                    timestamp: own.timestamp,
+                })
                 .collect(),
             metadata: own.map(|own| Metadata2 {
                 r#type: own.r#type,
@@ -191,27 +196,48 @@ pub fn upgrade(request: &WriteRequest) -> Request2 {
         }
     });
     let timeseries = timeseries.collect();
-    Request2 { symbols: symbols.texts, timeseries }
+    Request2 { symbols: symbols.texts().map(<[u8]>::to_vec).collect(), timeseries }
 }
 
-struct Symbols {
-    places: HashMap<Vec<u8>, u32>,
-    texts: Vec<Vec<u8>>,
+fn references(symbols: &mut Symbols, labels: &[Label]) -> Vec<u32> {
+    labels.iter().flat_map(|label| [symbols.place(&label.name), symbols.place(&label.value)]).collect()
+}
+
+/// Texts of a request of 2.0, each once; the first is the empty one.
+pub struct Symbols {
+    places: HashMap<Arc<[u8]>, u32>,
+    texts: Vec<Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl Default for Symbols {
+    fn default() -> Self {
+        let empty: Arc<[u8]> = Arc::new([]);
+        Self { places: HashMap::from([(Arc::clone(&empty), 0)]), texts: vec![empty], bytes: 0 }
+    }
 }
 
 impl Symbols {
-    fn place(&mut self, text: &[u8]) -> u32 {
+    /// The number of a text, which is given one where it has none.
+    pub fn place(&mut self, text: &[u8]) -> u32 {
         if let Some(place) = self.places.get(text) {
             return *place;
         }
-        let place = self.texts.len() as u32;
-        self.places.insert(text.to_vec(), place);
-        self.texts.push(text.to_vec());
+        let (place, text): (u32, Arc<[u8]>) = (self.texts.len() as u32, text.into());
+        self.bytes += text.len();
+        self.places.insert(Arc::clone(&text), place);
+        self.texts.push(text);
         place
     }
 
-    fn references(&mut self, labels: &[Label]) -> Vec<u32> {
-        labels.iter().flat_map(|label| [self.place(&label.name), self.place(&label.value)]).collect()
+    /// By number.
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.texts.iter().map(|text| &**text)
+    }
+
+    /// Of all texts.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

@@ -21,7 +21,7 @@ pub use budget::MemoryBudget;
 pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
 pub use cardinality::{Cardinality, CountSeries};
 pub use counts::{Buckets, CountBy, LineCount, TakeCount, TakeTemplate, TemplateCount, TemplateText};
-pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesExemplars, SeriesList};
+pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesExemplars, SeriesList, TakeLabels};
 pub use spans::SearchedSpan;
 pub use tally::{Reservation, Tally, each_pulled, each_series, label_bytes, read_series};
 

@@ -103,6 +103,32 @@ pub struct OutageStatus {
 /// Tells what cannot be written now. Cheap: it is asked at every request.
 pub type OutagesStatus = Arc<dyn Fn() -> Vec<OutageStatus> + Send + Sync>;
 
+/// How far a receiver of remote write is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RemoteWriteStatus {
+    pub name: String,
+    /// Records of the bus that are not sent yet.
+    pub pending_records: u64,
+    /// Of its queue on disk.
+    pub pending_bytes: u64,
+    /// How old the newest sample is that it has, of the part of its queue that is furthest behind: 0 where nothing waits, `None` where
+    /// it has taken nothing since the start.
+    pub lag_seconds: Option<f64>,
+    pub last_error: Option<RemoteWriteError>,
+}
+
+/// Why a receiver took last something not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RemoteWriteError {
+    /// Unix nanoseconds.
+    pub time: String,
+    /// Without the receiver's own words, which may name series.
+    pub text: String,
+}
+
+/// Tells of this process's receivers of remote write, by the order of its configuration.
+pub type RemoteWritesStatus = Arc<dyn Fn() -> Vec<RemoteWriteStatus> + Send + Sync>;
+
 /// A query service without an aggregator beside it.
 pub struct NoPath;
 

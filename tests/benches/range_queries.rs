@@ -1,7 +1,7 @@
 //! What PromQL over samples in memory takes: CPU time of the process and of the clock, and the most bytes that it holds at once.
 //! Three blocks of 15 minutes and a head with the rest; nothing is read from disk. Of each query the best of several runs.
 //!
-//!     cargo bench -p weir-tests --bench range_queries          # SERIES=50000 RUNS=5
+//!     cargo bench -p weir-tests --bench range_queries          # SERIES=50000 RUNS=5; ONLY=topk: queries with that text
 //!
 //! The figures are in docs/performance.md.
 
@@ -70,6 +70,11 @@ fn main() {
 }
 
 fn measure(shape: &str, queries: &[(&str, i64)], targets: Vec<Target>, runs: usize) {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let queries: Vec<_> = queries.iter().filter(|(text, _)| text.contains(&only)).collect();
+    if queries.is_empty() {
+        return;
+    }
     let series: usize = targets.iter().map(|target| target.schema.series.len()).sum();
     let reader = MetricsReader::new(Arc::new(Fixed::new(vec![view(&targets)])));
     println!("{shape}, {series} series:");

@@ -28,13 +28,20 @@ export async function eventually(what, ask, patience = PATIENCE_MS) {
   }
 }
 
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer().on('error', reject).listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
+/** The least of these ports and how many; Linux gives none of them to an outgoing connection, which could have it by then. */
+const PORTS = [10_000, 20_000];
+/** Processes begin apart from each other. */
+let nextPort = process.pid * 97;
+
+export async function freePort() {
+  for (let tries = 0; tries < PORTS[1]; tries += 1) {
+    const port = PORTS[0] + (nextPort++ % PORTS[1]);
+    const free = await new Promise((resolve) => {
+      const server = createServer().on('error', () => resolve(false)).listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
     });
-  });
+    if (free) return port;
+  }
+  throw new Error('no port is free on loopback');
 }
 
 const RULES = `groups:
@@ -124,22 +131,22 @@ export function now() {
   return last;
 }
 
-/** Loki push. `entries` are lines, or [line, structured metadata]. */
+/** Loki push. `entries` are lines, or [line, structured metadata, time in ns]. */
 export function pushLogs(weir, stream, entries, headers) {
-  const values = entries.map((entry) => (Array.isArray(entry) ? [String(now()), entry[0], entry[1]] : [String(now()), entry]));
+  const values = entries.map((entry) => (Array.isArray(entry) ? [String(entry[2] ?? now()), entry[0], entry[1]] : [String(now()), entry]));
   return post(`${weir.url}/loki/api/v1/push`, { streams: [{ stream, values }] }, headers);
 }
 
-/** OTLP over HTTP as JSON; spans are {service, id, parent?, name, from, ms, error?, attributes?, events?}, times in ms after `start`. */
+/** OTLP over HTTP as JSON; spans are {service, node?, id, parent?, name, kind?, from, ms, error?, attributes?, events?}, times in ms after `start`. */
 export function pushSpans(weir, trace, start, spans) {
   const text = (value) => ({ stringValue: String(value) });
   const list = (fields = {}) => Object.entries(fields).map(([key, value]) => ({ key, value: text(value) }));
   const at = (ms) => String(start + BigInt(Math.round(ms * 1e6)));
   return post(`${weir.otlp}/v1/traces`, {
     resourceSpans: spans.map((span) => ({
-      resource: { attributes: list({ 'service.name': span.service }) },
+      resource: { attributes: list({ 'service.name': span.service, ...(span.node ? { 'k8s.node.name': span.node } : {}) }) },
       scopeSpans: [{ scope: { name: 'page-test', version: '1' }, spans: [{
-        traceId: trace, spanId: span.id, parentSpanId: span.parent ?? '', name: span.name, kind: 2, startTimeUnixNano: at(span.from), endTimeUnixNano: at(span.from + span.ms),
+        traceId: trace, spanId: span.id, parentSpanId: span.parent ?? '', name: span.name, kind: span.kind ?? 2, startTimeUnixNano: at(span.from), endTimeUnixNano: at(span.from + span.ms),
         attributes: list(span.attributes), status: span.error ? { code: 2, message: span.error } : {},
         events: (span.events ?? []).map((name) => ({ timeUnixNano: at(span.from + span.ms / 2), name, attributes: list({ 'exception.type': name }) })),
       }] }],

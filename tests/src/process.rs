@@ -60,6 +60,12 @@ impl Process {
         signal("CONT", &[self.pid()]);
     }
 
+    /// SIGKILL; returns when the process is gone.
+    pub fn kill(&mut self) {
+        let _gone_already = self.child.kill();
+        let _gone_already = self.child.wait();
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -68,8 +74,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _gone_already = self.child.kill();
-        let _gone_already = self.child.wait();
+        self.kill();
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -39,9 +41,20 @@ pub fn binary() -> PathBuf {
     folder.expect("target/release/weir is built before the tests: cargo build --release --workspace --all-targets").join("weir")
 }
 
-/// A port that was free a moment ago.
+/// A port of loopback for a process that is started later: given to nobody else here, and not of those that Linux gives to outgoing
+/// connections, one of which could have it by then.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has free ports").port()
+    const PORTS: Range<u32> = 10_000..30_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        // Processes begin apart from each other.
+        let nth = std::process::id().wrapping_mul(97).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + nth % (PORTS.end - PORTS.start)).expect("the range is of ports");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free on loopback")
 }
 
 impl Weir {
@@ -83,9 +96,7 @@ impl Weir {
     }
 
     fn new(binary: &Path, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        // Held until all are known: of ports that are free one after the other two may be the same.
-        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"));
-        let [listen, otlp_grpc, otlp_http] = held.each_ref().map(|held| held.local_addr().expect("it is bound").to_string());
+        let [listen, otlp_grpc, otlp_http] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
         Self {
             child: None,
             binary: binary.to_path_buf(),

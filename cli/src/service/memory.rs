@@ -84,6 +84,7 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
             limits.push(("collector.remote_write", receivers));
         }
         limits.push(("collector.push.inflight_max", config.collector.push.inflight_max.to_u64()));
+        limits.push(("collector.push.series_cache_max", config.collector.push.series_cache_max.to_u64()));
     }
     if parts.aggregator {
         limits.extend(config.aggregator.memory_bytes());

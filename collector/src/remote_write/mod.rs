@@ -7,10 +7,12 @@
 //! Specifications: <https://prometheus.io/docs/specs/prw/>.
 //!
 //! - [`message`], [`histogram`]: the messages, read where they lie. [`series`]: what is known of series from requests before.
-//! - [`rows`], [`sections`]: samples as batches; [`outcome`]: what a request came to.
+//! - [`rows`], [`sections`]: samples as batches; [`exemplars`], [`families`]: what goes with them; [`outcome`]: what a request came to.
 //!
 //! How weir sends is `remote_write_out`.
 
+mod exemplars;
+mod families;
 mod histogram;
 #[cfg(test)]
 mod limits_tests;
@@ -120,8 +122,9 @@ async fn take(
     let bytes = body::read(&context.config, &admission, headers, body).await?;
     let _slot = context.slot()?;
     let decode = move |context: &PushContext, admission: &Admission| decode(context, admission, version, &bytes);
-    let Taken { sections, written, refused } = context.decode(&admission, decode).await?;
+    let Taken { sections, written, refused, told } = context.decode(&admission, decode).await?;
     context.ship(SOURCE, sections).await?;
+    told.stored();
     refused.by_reason.iter().for_each(|(reason, records)| context.dropped(SOURCE, reason, *records));
     Ok((written, refused.into_result(written)))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use weir_model::metric::MetricBatch;
 use weir_model::wire::Section;
 
+use super::families::Told;
 use crate::push_error::PushError;
 
 /// How many elements of a request were taken.
@@ -21,6 +22,7 @@ pub(crate) struct Taken {
     pub sections: Vec<Section<MetricBatch>>,
     pub(super) written: Written,
     pub(super) refused: Refused,
+    pub(super) told: Told,
 }
 
 /// Samples that were refused, and exemplars that were left out.

@@ -134,6 +134,10 @@ impl Rows {
         found.into_iter().filter_map(|(known, place)| Some((known, place?))).collect()
     }
 
+    pub fn all(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter()
+    }
+
     pub fn into_rows(self) -> Vec<Row> {
         self.rows
     }

@@ -7,21 +7,23 @@ use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Exemplar, Family, MetricBatch};
 use weir_model::time::UnixNanos;
-use weir_model::wire::Kind;
+use weir_model::wire::{Kind, Section};
 
+use super::families::{self, Told};
 use super::histogram;
 use super::message::{FAMILY_TEXT_BYTES_MAX, RawMetadata, RawSeries, Request, Sample, Version, kind};
 use super::outcome::{Taken, Written};
-use super::rows::{self, BATCH_BYTES, EXEMPLAR_LETTERS_MAX, Place, ROW_BYTES, Rows, SAMPLE_BYTES, Value};
+use super::rows::{self, BATCH_BYTES, Place, ROW_BYTES, Row, Rows, SAMPLE_BYTES, Value};
 use super::series::{self, Known, State, TenantSeries};
 use crate::admission::Admission;
 use crate::bounds::{OutOfTime, TimeBounds};
+use crate::fingerprint::Fingerprint;
 use crate::push::PushContext;
 use crate::push_error::PushError;
 use crate::quota::{Excess, Quota};
 
 /// Nanoseconds of Prometheus' unit.
-const MILLISECOND: i64 = 1_000_000;
+pub(super) const MILLISECOND: i64 = 1_000_000;
 /// Samples of a series whose message is longer are counted before they are read, and labels that are longer as well.
 const SHORT_BYTES: usize = 64 << 10;
 /// Letters of a label set that a refusal shows.
@@ -55,12 +57,20 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
     };
     reading.read_all()?;
     reading.place_late()?;
-    let Reading { mut taken, rows, said, heard, charges: Charges { admission, owed }, .. } = reading;
+    let said = std::mem::take(&mut reading.said);
+    let (waiting, left_out) = families::remember(&known, request.families(), said, admission)?;
+    let told = reading.place_waiting(waiting)?;
+    let Reading { mut taken, rows, heard, charges: Charges { admission, owed }, .. } = reading;
     admission.charge(owed)?;
-    let left_out = series::remember_families(&known, request.families(), said, admission)?;
     (0..left_out).for_each(|_| taken.refused.leave_out("metadata"));
-    // Not before: a request that fails is sent again, with metadata that nobody has yet.
-    heard.iter().for_each(|(series, hash)| series.said.store(*hash, Ordering::Relaxed));
+    taken.told = Told::new(&known, told, heard);
+    taken.sections = batches(context, admission, &known, settled(rows, &mut taken))?;
+    taken.told.retain_carried(&taken.sections);
+    Ok(taken)
+}
+
+/// Rows in order, less samples that are there twice.
+fn settled(rows: Rows, taken: &mut Taken) -> Vec<Row> {
     let mut rows = rows.into_rows();
     for row in &mut rows {
         row.settle(|series, is_histogram| {
@@ -71,6 +81,16 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
             *written = written.saturating_sub(1);
         });
     }
+    rows
+}
+
+/// Sections of rows, whose schemas are made where they are not known.
+fn batches(
+    context: &PushContext,
+    admission: &Admission,
+    known: &TenantSeries,
+    rows: Vec<Row>,
+) -> Result<Vec<Section<MetricBatch>>, PushError> {
     let mut with_schemas = Vec::with_capacity(rows.len());
     for row in rows {
         let found = known.state.read().schema(&row.target, &row.columns);
@@ -86,13 +106,13 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
         };
         with_schemas.push((row, schema));
     }
-    for batch in rows::batches(with_schemas.into_iter()) {
+    let section = |batch: rows::Batch| {
         let digest = batch.digest(&context.tenant);
         let rows::Batch { target, source, known, rows } = batch;
         let batch = MetricBatch { target: target.labels.clone(), schema: Arc::clone(&known.schema), rows };
-        taken.sections.push(context.section(source, digest, batch));
-    }
-    Ok(taken)
+        context.section(source, digest, batch)
+    };
+    Ok(rows::batches(with_schemas.into_iter()).into_iter().map(section).collect())
 }
 
 fn shown(series: &Known) -> String {
@@ -103,30 +123,30 @@ fn clip(labels: &Labels) -> String {
     labels.to_string().chars().take(SHOWN_MAX).collect()
 }
 
-struct Charges<'a> {
+pub(super) struct Charges<'a> {
     admission: &'a Admission,
     owed: usize,
 }
 
 impl Charges<'_> {
     #[inline]
-    fn add(&mut self, bytes: usize) -> Result<(), PushError> {
+    pub(super) fn add(&mut self, bytes: usize) -> Result<(), PushError> {
         self.owed += bytes;
         if self.owed < CHARGE_BYTES { Ok(()) } else { self.admission.charge(std::mem::take(&mut self.owed)) }
     }
 }
 
 /// A request that is being read.
-struct Reading<'a> {
+pub(super) struct Reading<'a> {
     quota: &'a Quota,
-    labels_max: usize,
+    pub(super) labels_max: usize,
     records_max: usize,
-    bounds: TimeBounds,
-    charges: Charges<'a>,
-    request: &'a Request<'a>,
-    tenant: &'a TenantSeries,
-    taken: Taken,
-    rows: Rows,
+    pub(super) bounds: TimeBounds,
+    pub(super) charges: Charges<'a>,
+    pub(super) request: &'a Request<'a>,
+    pub(super) tenant: &'a TenantSeries,
+    pub(super) taken: Taken,
+    pub(super) rows: Rows,
     /// What the series before said, and its hash: neighbours are mostly of one family.
     metadata: Option<(RawMetadata<'a>, u64)>,
     /// Families of 2.0 that are not as they were.
@@ -134,15 +154,13 @@ struct Reading<'a> {
     /// Series that said so, with the hash of what they said.
     heard: Vec<(Arc<Known>, u64)>,
     /// Exemplars that came without a sample of their series.
-    late: Vec<(Arc<Known>, Exemplar)>,
+    pub(super) late: Vec<(Arc<Known>, Exemplar)>,
 }
-
-type Guard<'a> = RwLockReadGuard<'a, State>;
 
 impl<'a> Reading<'a> {
     fn read_all(&mut self) -> Result<(), PushError> {
         let (mut raw, mut samples) = (RawSeries::default(), 0);
-        let mut state: Guard<'a> = self.tenant.state.read();
+        let mut state: RwLockReadGuard<'a, State> = self.tenant.state.read();
         for message in self.request.series() {
             let message = message?;
             if message.len() > SHORT_BYTES {
@@ -174,20 +192,23 @@ impl<'a> Reading<'a> {
 
     /// The series; `None` when it is refused.
     #[inline]
-    fn known(&mut self, raw: &RawSeries<'a>, state: Guard<'a>) -> Result<(Option<Arc<Known>>, Guard<'a>), PushError> {
-        let labels = raw.labels();
-        let hash = state.hash(labels);
-        if let Some(known) = state.find(hash, labels) {
+    fn known(
+        &mut self,
+        raw: &RawSeries<'a>,
+        state: RwLockReadGuard<'a, State>,
+    ) -> Result<(Option<Arc<Known>>, RwLockReadGuard<'a, State>), PushError> {
+        let fingerprint = Fingerprint::of(raw.labels());
+        if let Some(known) = state.find(fingerprint) {
             let known = Arc::clone(known);
             return Ok((Some(known), state));
         }
         drop(state);
-        let made = self.make(raw, hash)?;
+        let made = self.make(raw, fingerprint)?;
         Ok((made, self.tenant.state.read()))
     }
 
     #[cold]
-    fn make(&mut self, raw: &RawSeries<'a>, hash: u64) -> Result<Option<Arc<Known>>, PushError> {
+    fn make(&mut self, raw: &RawSeries<'a>, fingerprint: Fingerprint) -> Result<Option<Arc<Known>>, PushError> {
         let count = (raw.samples.len() + raw.histograms.len()) as u64;
         let labels = series::labels(raw.labels(), self.labels_max);
         let labels = match labels {
@@ -206,12 +227,11 @@ impl<'a> Reading<'a> {
             return Ok(None);
         }
         let mut state: RwLockWriteGuard<'_, State> = self.tenant.state.write();
-        // Another request may have been first, and the table another one by now.
-        let hash = if state.hash(raw.labels()) == hash { hash } else { state.hash(raw.labels()) };
-        if let Some(known) = state.find(hash, raw.labels()) {
+        // Another request may have been first.
+        if let Some(known) = state.find(fingerprint) {
             return Ok(Some(Arc::clone(known)));
         }
-        let (known, bytes) = state.insert(hash, raw.labels(), &labels, Quota::series_hash);
+        let (known, bytes) = state.insert(fingerprint, &labels, Quota::series_hash);
         drop(state);
         self.tenant.took(bytes);
         self.charges.add(bytes)?;
@@ -281,7 +301,13 @@ impl<'a> Reading<'a> {
     }
 
     #[inline]
-    fn place(&mut self, known: &Arc<Known>, time: UnixNanos, start: UnixNanos, value: Value) -> Result<Place, PushError> {
+    pub(super) fn place(
+        &mut self,
+        known: &Arc<Known>,
+        time: UnixNanos,
+        start: UnixNanos,
+        value: Value,
+    ) -> Result<Place, PushError> {
         let place = self.rows.push(known, time, start, value);
         self.charges.add(SAMPLE_BYTES + if place.is_first { ROW_BYTES } else { 0 })?;
         Ok(place)
@@ -322,7 +348,7 @@ impl<'a> Reading<'a> {
             return Ok(());
         };
         let kind = kind(metadata.kind);
-        let name = State::family_name(known.labels.get(NAME), kind);
+        let name = families::name_of(known.labels.get(NAME), kind);
         if self.said.last().is_some_and(|last| last.name == name) {
             return Ok(());
         }
@@ -333,60 +359,6 @@ impl<'a> Reading<'a> {
         let family = Family { name: name.to_owned(), kind, help: help.to_owned(), unit: unit.to_owned() };
         self.charges.add(family.memory() + size_of::<Family>())?;
         self.said.push(family);
-        Ok(())
-    }
-
-    fn exemplar(&mut self, known: &Arc<Known>, message: &[u8], place: Option<Place>) -> Result<(), PushError> {
-        known.newest.want();
-        // Its labels, read and packed, are a few times their text; it waits in a list and goes to another.
-        self.charges.add(8 * message.len() + 4 * size_of::<(Arc<Known>, Exemplar)>())?;
-        let exemplar = self.request.exemplar(message)?.and_then(|raw| {
-            let labels = series::labels(&raw.labels, self.labels_max)?;
-            if !rows::fits(&labels) {
-                return Err(format!("exemplar of more than {EXEMPLAR_LETTERS_MAX} letters"));
-            }
-            let timestamp = raw.time.checked_mul(MILLISECOND).ok_or("a time beyond 2262")?;
-            Ok(Exemplar { labels, value: raw.value, timestamp })
-        });
-        let Ok(exemplar) = exemplar else {
-            self.taken.refused.leave_out("exemplar");
-            return Ok(());
-        };
-        match place {
-            Some(place) => self.add_exemplar(place, exemplar),
-            None => self.late.push((Arc::clone(known), exemplar)),
-        }
-        Ok(())
-    }
-
-    fn add_exemplar(&mut self, place: Place, exemplar: Exemplar) {
-        self.rows.add_exemplar(place, exemplar);
-        self.taken.written.exemplars += 1;
-    }
-
-    /// Exemplars that came without a sample go with the newest one of their series in this request, which Prometheus sends as a series
-    /// of its own, or else with that of a request before.
-    fn place_late(&mut self) -> Result<(), PushError> {
-        let late = std::mem::take(&mut self.late);
-        if late.is_empty() {
-            return Ok(());
-        }
-        let mut places = self.rows.newest_of(late.iter().map(|(known, _)| known));
-        for (known, exemplar) in late {
-            let mut place = places.get(&Arc::as_ptr(&known)).copied();
-            if place.is_none()
-                && let Some((time, value)) = known.newest.get()
-                && self.bounds.check(time).is_ok()
-            {
-                let again = self.place(&known, time, 0, value)?;
-                places.insert(Arc::as_ptr(&known), again);
-                place = Some(again);
-            }
-            match place {
-                Some(place) => self.add_exemplar(place, exemplar),
-                None => self.taken.refused.leave_out("exemplar_without_sample"),
-            }
-        }
         Ok(())
     }
 }

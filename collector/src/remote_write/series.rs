@@ -1,26 +1,28 @@
-//! Series that senders name again and again: a label set is built once, found by a hash of the bytes that name it and told from
-//! others by comparing these bytes. What is forgotten is built again, so nothing but time depends on what is known here.
+//! Series that senders name again and again: a label set is built once, and found by the fingerprint of the bytes that name it.
+//! The bytes are not kept: they would be half of what a series takes. What is forgotten is built again, so nothing but time depends on
+//! what is known here.
 //!
 //! A tenant's series belong to targets (`job`, `instance`), and each has a column among its target's; [`super::sections`] makes batches
 //! of neighbouring columns, so that the requests of a sender repeat schemas though they begin and end anywhere.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher, RandomState};
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use weir_model::intern::hash;
 use weir_model::label::{Labels, NAME};
 use weir_model::limits::LabelLimits;
 use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::metric::{Family, MetricKind, Schema};
 use weir_model::time::UnixNanos;
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::rows::Value;
-use crate::admission::Admission;
+use crate::fingerprint::{Fingerprint, Hashed};
 use crate::proto::{Fields, ProtoError};
-use crate::push_error::PushError;
 
 /// Tenants whose series are known at once.
 const TENANTS_MAX: usize = 1000;
@@ -30,6 +32,9 @@ pub(super) const LABEL_BYTES_MAX: usize = 64 << 10;
 const FAMILIES_MAX: usize = 100_000;
 /// Memory of the families that go with one schema; a chunk's have some 40 KiB.
 const SCHEMA_FAMILIES_BYTES_MAX: usize = 256 << 10;
+/// Neither is in UTF-8.
+const TEXT_END: u8 = 0xff;
+const SERIES_END: u8 = 0xfe;
 /// Of a target that was never given one.
 static TARGETS: AtomicU64 = AtomicU64::new(0);
 
@@ -51,43 +56,40 @@ pub(crate) struct TenantSeries {
 /// Guarded by [`TenantSeries::state`].
 #[derive(Default)]
 pub(super) struct State {
-    seed: Seed,
-    series: HashMap<u64, Arc<Known>, BuildHasherDefault<Hashed>>,
+    series: HashSet<ByFingerprint, BuildHasherDefault<Hashed>>,
     targets: HashMap<Labels, Arc<Target>>,
     schemas: HashMap<u64, Arc<KnownSchema>, BuildHasherDefault<Hashed>>,
-    families: HashMap<String, Family>,
+    families: HashMap<String, KnownFamily>,
+    /// A series of each name, with whose newest sample metadata that comes alone is stored.
+    by_name: HashMap<String, Arc<Known>>,
     /// Counts changes of families: schemas of before say less.
     generation: u64,
     /// Under which the label sets were found to be short and few.
     limits: LabelLimits,
 }
 
-/// Nobody outside can say which series share a place in the table.
-struct Seed(u64);
+/// A series in the table.
+struct ByFingerprint(Arc<Known>);
 
-impl Default for Seed {
-    fn default() -> Self {
-        Self(std::hash::BuildHasher::hash_one(&RandomState::new(), 0_u64))
+impl Borrow<Fingerprint> for ByFingerprint {
+    fn borrow(&self) -> &Fingerprint {
+        &self.0.fingerprint
     }
 }
 
-/// Keys that are hashes already.
-#[derive(Default)]
-pub(super) struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("invariant: keys are u64")
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+impl Hash for ByFingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.fingerprint.hash(state);
     }
 }
+
+impl PartialEq for ByFingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.fingerprint == other.0.fingerprint
+    }
+}
+
+impl Eq for ByFingerprint {}
 
 /// Whose series a batch holds.
 pub(super) struct Target {
@@ -103,10 +105,8 @@ pub(super) struct Target {
 
 /// A series.
 pub(super) struct Known {
-    /// Label messages of version 1, as a request has them.
-    raw: Box<[u8]>,
-    /// Of `raw`; the same on every machine.
-    pub digest: u128,
+    /// Of its label messages as version 1 has them.
+    fingerprint: Fingerprint,
     pub target: Arc<Target>,
     /// Among its target's.
     pub column: u32,
@@ -123,41 +123,47 @@ pub(super) struct Known {
 /// The newest sample of a series, with its time: an exemplar may come in a request after its sample's, and is stored with the same
 /// sample once more, of which one is left. A histogram is remembered of series that had an exemplar, as it takes memory of its own.
 #[derive(Default)]
-pub(super) struct Newest {
-    has_exemplars: AtomicBool,
-    sample: Mutex<NewestSample>,
-}
+pub(super) struct Newest(Mutex<NewestSample>);
 
 /// Time and value belong together.
 #[derive(Default)]
 struct NewestSample {
     sample: Option<(UnixNanos, Value)>,
     /// The most that a histogram took here.
-    bytes: usize,
+    bytes: u32,
+    has_exemplars: bool,
 }
 
 impl Newest {
     /// Bytes more that are held.
     #[inline]
     pub fn set(&self, time: UnixNanos, value: &Value) -> usize {
-        if matches!(value, Value::Histogram(_)) && !self.has_exemplars.load(Ordering::Relaxed) {
+        let mut newest = self.0.lock();
+        if matches!(value, Value::Histogram(_)) && !newest.has_exemplars {
             return 0;
         }
-        let mut newest = self.sample.lock();
         newest.sample = Some((time, value.clone()));
         let before = newest.bytes;
-        newest.bytes = before.max(value.memory());
-        newest.bytes - before
+        newest.bytes = before.max(u32::try_from(value.memory()).unwrap_or(u32::MAX));
+        (newest.bytes - before) as usize
     }
 
     pub fn get(&self) -> Option<(UnixNanos, Value)> {
-        self.sample.lock().sample.clone()
+        self.0.lock().sample.clone()
     }
 
     /// From now on a histogram is remembered as well.
     pub fn want(&self) {
-        self.has_exemplars.store(true, Ordering::Relaxed);
+        self.0.lock().has_exemplars = true;
     }
+}
+
+struct KnownFamily {
+    family: Family,
+    /// [`State::generation`] when it was last sent otherwise than before.
+    said: u64,
+    /// Whether a batch that carries it has been acknowledged.
+    is_stored: bool,
 }
 
 /// A schema and what makes it known again.
@@ -166,7 +172,7 @@ pub(super) struct KnownSchema {
     columns: Box<[u32]>,
     generation: u64,
     pub schema: Arc<Schema>,
-    /// Of its series, in order.
+    /// Of its series, in order; the same on every machine.
     pub digest: [u8; 16],
 }
 
@@ -202,20 +208,15 @@ impl TenantSeries {
 }
 
 impl State {
-    pub fn hash(&self, raw: &[u8]) -> u64 {
-        xxh3_64_with_seed(raw, self.seed.0)
-    }
-
     #[inline]
-    pub fn find(&self, hash: u64, raw: &[u8]) -> Option<&Arc<Known>> {
-        self.series.get(&hash).filter(|known| *known.raw == *raw)
+    pub fn find(&self, fingerprint: Fingerprint) -> Option<&Arc<Known>> {
+        self.series.get(&fingerprint).map(|known| &known.0)
     }
 
     /// A series that is not known yet, and the bytes that it takes from now on.
     pub fn insert(
         &mut self,
-        hash: u64,
-        raw: &[u8],
+        fingerprint: Fingerprint,
         all: &Labels,
         active: impl Fn(&Labels, &Labels) -> u64,
     ) -> (Arc<Known>, usize) {
@@ -230,8 +231,7 @@ impl State {
         let target = Arc::clone(target);
         let labels = all.without(is_target);
         let known = Arc::new(Known {
-            raw: raw.into(),
-            digest: xxh3_128(raw),
+            fingerprint,
             // After four billion series of one target they share columns, and are told apart by the batch that has both.
             column: target.columns.fetch_add(1, Ordering::Relaxed) as u32,
             active: active(&target.labels, &labels),
@@ -240,25 +240,30 @@ impl State {
             said: AtomicU64::new(0),
             target,
         });
-        let mut bytes = shared(size_of::<Known>()) + allocation(raw.len()) + known.labels.memory();
-        bytes += table_entry(size_of::<(u64, Arc<Known>)>());
+        let mut bytes = shared(size_of::<Known>()) + known.labels.memory() + table_entry(size_of::<ByFingerprint>());
         if self.targets.len() > before {
             let Target { labels, source, .. } = &*known.target;
             bytes += shared(size_of::<Target>()) + labels.memory() + allocation(source.len());
             bytes += table_entry(size_of::<(Labels, Arc<Target>)>());
         }
-        self.series.insert(hash, Arc::clone(&known));
+        let name = known.labels.get(NAME);
+        if !self.by_name.contains_key(name) {
+            bytes += allocation(name.len()) + table_entry(size_of::<(String, Arc<Known>)>());
+            self.by_name.insert(name.to_owned(), Arc::clone(&known));
+        }
+        self.series.insert(ByFingerprint(Arc::clone(&known)));
         (known, bytes)
     }
 
-    fn schema_hash(&self, target: &Target, columns: &[u32]) -> u64 {
-        let bytes: Vec<u8> = columns.iter().flat_map(|column| column.to_le_bytes()).collect();
-        xxh3_64_with_seed(&bytes, self.seed.0 ^ target.number)
+    fn schema_hash(target: &Target, columns: &[u32]) -> u64 {
+        let mut bytes = target.number.to_le_bytes().to_vec();
+        bytes.extend(columns.iter().flat_map(|column| column.to_le_bytes()));
+        hash(&bytes)
     }
 
     /// The schema of these columns of a target, when it is known with all that is known of its families.
     pub fn schema(&self, target: &Target, columns: &[u32]) -> Option<Arc<KnownSchema>> {
-        let found = self.schemas.get(&self.schema_hash(target, columns))?;
+        let found = self.schemas.get(&Self::schema_hash(target, columns))?;
         let is_same = found.target == target.number && *found.columns == *columns && found.generation == self.generation;
         is_same.then(|| Arc::clone(found))
     }
@@ -267,20 +272,27 @@ impl State {
     pub fn insert_schema(&mut self, target: &Target, columns: &[u32], series: &[Arc<Known>]) -> (Arc<KnownSchema>, usize) {
         let names: BTreeSet<&str> = series.iter().map(|known| known.labels.get(NAME)).collect();
         let families: Vec<Family> = if self.families.is_empty() { Vec::new() } else { self.families_of(&names) };
-        let digests: Vec<u8> = series.iter().flat_map(|known| known.digest.to_le_bytes()).collect();
+        let mut texts = Vec::new();
+        for known in series {
+            for text in target.labels.merged_pairs(&known.labels).flat_map(|(name, value)| [name, value]) {
+                texts.extend_from_slice(text.as_bytes());
+                texts.push(TEXT_END);
+            }
+            texts.push(SERIES_END);
+        }
         let known = Arc::new(KnownSchema {
             target: target.number,
             columns: columns.into(),
             generation: self.generation,
             schema: Schema::shared(series.iter().map(|known| known.labels.clone()).collect(), families),
-            digest: xxh3_128(&digests).to_be_bytes(),
+            digest: xxh3_128(&texts).to_be_bytes(),
         });
         let bytes = shared(size_of::<KnownSchema>())
             + allocation(size_of_val(columns))
             + size_of_val(series)
             + known.schema.families.iter().map(family_bytes).sum::<usize>()
             + table_entry(size_of::<(u64, Arc<KnownSchema>)>());
-        self.schemas.insert(self.schema_hash(target, columns), Arc::clone(&known));
+        self.schemas.insert(Self::schema_hash(target, columns), Arc::clone(&known));
         (known, bytes)
     }
 
@@ -296,65 +308,50 @@ impl State {
     }
 
     /// The family of a series' name: of its own name, or of that without what histograms and summaries append.
-    fn family_of(&self, name: &str) -> Option<&Family> {
-        self.families.get(name).or_else(|| {
+    pub fn family_of(&self, name: &str) -> Option<&Family> {
+        let get = |name: &str| self.families.get(name).map(|known| &known.family);
+        get(name).or_else(|| {
             let of_parts = |family: &&Family| {
                 matches!(family.kind, MetricKind::Histogram | MetricKind::GaugeHistogram | MetricKind::Summary)
             };
             let bases = ["_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
-            bases.into_iter().find_map(|base| self.families.get(base).filter(of_parts))
+            bases.into_iter().find_map(|base| get(base).filter(of_parts))
         })
     }
 
-    pub fn has_family(&self, family: &Family) -> bool {
-        self.families.get(&family.name) == Some(family)
+    /// Whether it is known like this; if so, whether it is stored.
+    pub fn has_family(&self, family: &Family) -> Option<bool> {
+        self.families.get(&family.name).filter(|known| known.family == *family).map(|known| known.is_stored)
     }
 
     /// Remembers a family; the next batch with a series of it carries it. Bytes more that are held.
     pub fn set_family(&mut self, family: Family) -> usize {
         let is_full = self.families.len() >= FAMILIES_MAX && !self.families.contains_key(&family.name);
-        if is_full || self.has_family(&family) {
+        if is_full || self.has_family(&family).is_some() {
             return 0;
         }
         self.generation += 1;
-        let bytes = family.memory() + allocation(family.name.len()) + table_entry(size_of::<(String, Family)>());
-        self.families.insert(family.name.clone(), family);
+        let bytes = family.memory() + allocation(family.name.len()) + table_entry(size_of::<(String, KnownFamily)>());
+        self.families.insert(family.name.clone(), KnownFamily { family, said: self.generation, is_stored: false });
         bytes
     }
 
-    /// The family that metadata sent with a series of this name is about.
-    pub fn family_name(name: &str, kind: MetricKind) -> &str {
-        let suffixes: &[&str] = match kind {
-            MetricKind::Histogram | MetricKind::GaugeHistogram => &["_bucket", "_sum", "_count"],
-            MetricKind::Summary => &["_sum", "_count"],
-            _ => &[],
-        };
-        suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+    /// When a family was last sent otherwise than before.
+    pub fn family_said(&self, name: &str) -> Option<u64> {
+        self.families.get(name).map(|known| known.said)
     }
-}
 
-/// Says how many were left out, which have no name or a long one.
-pub(super) fn remember_families(
-    known: &TenantSeries,
-    sent: impl Iterator<Item = Result<Option<Family>, ProtoError>>,
-    said: Vec<Family>,
-    admission: &Admission,
-) -> Result<usize, PushError> {
-    let mut left_out = 0;
-    for family in sent.chain(said.into_iter().map(|family| Ok(Some(family)))) {
-        let family = family?.unwrap_or_default();
-        if family.name.is_empty() {
-            left_out += 1;
-            continue;
+    /// A batch that carries what was said of a family at that time is acknowledged.
+    pub fn family_stored(&mut self, name: &str, said: u64) {
+        if let Some(known) = self.families.get_mut(name).filter(|known| known.said == said) {
+            known.is_stored = true;
         }
-        if known.state.read().has_family(&family) {
-            continue;
-        }
-        admission.charge(family.memory())?;
-        let bytes = known.state.write().set_family(family);
-        known.took(bytes);
     }
-    Ok(left_out)
+
+    /// A series that a family is about, as [`Self::family_of`] goes.
+    pub fn series_of(&self, family: &str) -> Option<&Arc<Known>> {
+        ["", "_bucket", "_sum", "_count"].iter().find_map(|suffix| self.by_name.get(&format!("{family}{suffix}")))
+    }
 }
 
 /// Memory of a family in a list.

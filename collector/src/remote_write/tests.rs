@@ -238,18 +238,58 @@ fn an_exemplar_that_comes_after_its_sample_is_stored_with_it() {
 }
 
 #[test]
-fn metadata_that_comes_later_goes_with_the_next_samples() {
+fn metadata_that_comes_alone_is_stored_with_the_newest_sample() {
     let bench = bench(PushConfig::default());
-    let samples = (false, compress(&request(vec![series("h_bucket", "shop", vec![sample(NOW, 1.0)])])));
-    let families = || taken(&bench, &samples).sections[0].batch.schema.families.clone();
-    assert!(families().is_empty());
     let metadata =
         |help: &str| MetricMetadata { r#type: 3, metric_family_name: "h".into(), help: help.into(), unit: String::new() };
-    for help in ["One.", "Two."] {
+    let alone = |help: &str| {
         let sent = WriteRequest { timeseries: Vec::new(), metadata: vec![metadata(help)] };
-        assert!(taken(&bench, &(false, compress(&sent))).sections.is_empty());
-        assert_eq!(families()[0].help, help);
+        taken(&bench, &(false, compress(&sent)))
+    };
+    let samples = (false, compress(&request(vec![series("h_bucket", "shop", vec![sample(NOW, 1.0)])])));
+    assert!(alone("Zero.").sections.is_empty(), "of a metric that nobody knows yet");
+    let first = taken(&bench, &samples);
+    assert_eq!(first.sections[0].batch.schema.families[0].help, "Zero.", "it goes with the first samples");
+    for help in ["One.", "Two."] {
+        let sent = alone(help);
+        let [section] = &sent.sections[..] else { panic!("{} sections", sent.sections.len()) };
+        assert_eq!(section.batch.schema.families[0].help, help);
+        let row = &section.batch.rows[0];
+        assert_eq!((row.timestamp, row.values[0]), (NOW * 1_000_000, 1.0), "the same sample once more");
+        assert_eq!(sent.written, Written::default(), "which the sender has not sent");
+        // The bus did not take it: the sender says it again, and is heard.
+        let again = alone(help);
+        assert_eq!(digests(&again.sections), digests(&sent.sections));
+        again.told.stored();
+        assert!(alone(help).sections.is_empty(), "what is stored is not stored with each request");
+        assert_eq!(taken(&bench, &samples).sections[0].batch.schema.families[0].help, help);
     }
+    // A request that has a sample of it stores it with that.
+    let both = WriteRequest {
+        timeseries: vec![series("h_bucket", "shop", vec![sample(NOW + 1, 2.0)])],
+        metadata: vec![metadata("Three.")],
+    };
+    let sent = taken(&bench, &(false, compress(&both)));
+    assert_eq!((sent.sections.len(), sent.sections[0].batch.rows.len()), (1, 1));
+    assert_eq!(sent.sections[0].batch.schema.families[0].help, "Three.");
+}
+
+#[test]
+fn metadata_of_a_series_without_samples_is_stored_with_its_newest() {
+    let bench = bench(PushConfig::default());
+    let mut all = request(vec![series("c_total", "shop", vec![sample(NOW, 1.0)])]);
+    taken(&bench, &(true, compress(&upgrade(&all))));
+    all.timeseries[0].samples.clear();
+    all.metadata =
+        vec![MetricMetadata { r#type: 1, metric_family_name: "c_total".into(), help: "Calls.".into(), unit: String::new() }];
+    let body = (true, compress(&upgrade(&all)));
+    for _ in 0..2 {
+        let sent = taken(&bench, &body);
+        let [section] = &sent.sections[..] else { panic!("{} sections", sent.sections.len()) };
+        assert_eq!((section.batch.rows[0].values[0], &*section.batch.schema.families[0].help), (1.0, "Calls."));
+    }
+    taken(&bench, &body).told.stored();
+    assert!(taken(&bench, &body).sections.is_empty());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One attempt at sending a request, and what the receiver's answer means.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use super::request::Counts;
 
 /// What of a refusal's text is read, for the log.
 const REASON_BYTES_MAX: usize = 512;
+/// Answers that are about what is in a request: less of it may be taken. Thanos says 409 of samples that are late or twice.
+const ABOUT_CONTENT: [StatusCode; 4] =
+    [StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
 /// A receiver that asks for a longer pause is asked again after this one.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -21,9 +25,35 @@ pub(super) enum Outcome {
     /// So much of it is stored.
     Taken(Counts),
     /// It may be taken later, after the pause that the receiver has named.
-    Later { reason: String, pause: Option<Duration> },
-    /// It never will be, for what the receiver says.
-    Refused(String),
+    Later { failure: Failure, pause: Option<Duration> },
+    /// So much of it is stored, and what is not never will be.
+    Partly(Counts, Failure),
+    /// Something in it will never be taken; other parts may be.
+    Unfit(Failure),
+    /// Nothing that is sent like this will be taken.
+    Refused(Failure),
+}
+
+/// Why something is not taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// In words of ours.
+    pub what: String,
+    /// In the receiver's, if any: they may name a tenant's series, so they are for the log alone.
+    pub said: String,
+}
+
+impl Failure {
+    fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), said: String::new() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, said } = self;
+        if said.is_empty() { formatter.write_str(what) } else { write!(formatter, "{what}: {said}") }
+    }
 }
 
 pub(super) struct Client {
@@ -41,7 +71,7 @@ impl Client {
     }
 
     pub async fn send(&self, config: &RemoteWriteConfig, body: Bytes, counts: Counts) -> Outcome {
-        let later = |reason| Outcome::Later { reason, pause: None };
+        let later = |what: String| Outcome::Later { failure: Failure::new(what), pause: None };
         let (kind, version) = match config.protobuf_message {
             Message::One => ("application/x-protobuf", "0.1.0"),
             Message::Two => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
@@ -49,7 +79,7 @@ impl Client {
         let request = self.endpoint.request(Method::POST).timeout(config.remote_timeout);
         let request = request.header("content-type", kind).header("content-encoding", "snappy");
         let mut request = request.header("x-prometheus-remote-write-version", version);
-        for (name, value) in &config.headers {
+        for (name, value) in config.headers.iter() {
             request = request.header(name, value);
         }
         let request = match authorised(config, request).await {
@@ -87,15 +117,20 @@ async fn judge(message: Message, response: Response, counts: Counts) -> Outcome 
     let pause = pause(response.headers(), SystemTime::now());
     if status.is_redirection() {
         let target = response.headers().get(LOCATION).map(|own| String::from_utf8_lossy(own.as_bytes()));
-        let target: String = target.unwrap_or_default().chars().take(REASON_BYTES_MAX).collect();
-        let reason = format!("answered {status} to {target:?}, which is not followed: set `url` to where requests are taken");
-        return Outcome::Later { reason, pause };
+        let said = target.unwrap_or_default().chars().take(REASON_BYTES_MAX).collect();
+        let what = format!("answered {status}, which is not followed: set `url` to where requests are taken; it points to");
+        return Outcome::Later { failure: Failure { what, said }, pause };
     }
-    let reason = format!("answered {status}: {}", text(response).await);
+    let written = written(response.headers(), counts).filter(|_| message == Message::Two);
+    let failure = Failure { what: format!("answered {status}"), said: text(response).await };
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        return Outcome::Later { reason, pause };
+        return Outcome::Later { failure, pause };
     }
-    Outcome::Refused(reason)
+    match written {
+        Some(written) => Outcome::Partly(Counts { metadata: 0, ..written }, failure),
+        None if ABOUT_CONTENT.contains(&status) => Outcome::Unfit(failure),
+        None => Outcome::Refused(failure),
+    }
 }
 
 /// A receiver of 2.0 says what it has written. One that says nothing has read another message than that, if any.
@@ -103,13 +138,19 @@ fn taken(message: Message, headers: &HeaderMap, counts: Counts) -> Outcome {
     if message == Message::One {
         return Outcome::Taken(counts);
     }
+    match written(headers, counts) {
+        Some(written) => Outcome::Taken(written),
+        None => Outcome::Refused(Failure::new("took the request and did not say what of it is written: it does not know 2.0")),
+    }
+}
+
+/// What the receiver says to have written; `None` where it says nothing.
+fn written(headers: &HeaderMap, counts: Counts) -> Option<Counts> {
     let written = |what: &str| headers.get(format!("x-prometheus-remote-write-{what}-written"))?.to_str().ok()?.parse().ok();
-    let Some(samples) = written("samples") else {
-        return Outcome::Refused("took the request and did not say what of it is written: it does not know 2.0".into());
-    };
+    let samples = written("samples")?;
     let (histograms, exemplars) = (written("histograms").unwrap_or(0), written("exemplars").unwrap_or(0));
     // No receiver has written more than it was sent, whatever it says.
-    Outcome::Taken(Counts {
+    Some(Counts {
         samples: counts.samples.min(samples),
         histograms: counts.histograms.min(histograms),
         exemplars: counts.exemplars.min(exemplars),
@@ -186,7 +227,32 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_is_tried_again_and_names_its_target() {
         let response = axum::http::Response::builder().status(302).header("location", "https://b/write").body("").unwrap();
-        let Outcome::Later { reason, .. } = judge(Message::One, response.into(), Counts::default()).await else { panic!() };
-        assert!(reason.contains("https://b/write"), "{reason}");
+        let Outcome::Later { failure, .. } = judge(Message::One, response.into(), Counts::default()).await else { panic!() };
+        assert!(failure.said.contains("https://b/write"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_its_content_may_be_divided() {
+        let counts = Counts { samples: 3, histograms: 1, exemplars: 0, metadata: 1 };
+        let judged = async |message, status: u16, header: Option<&'static str>| {
+            let mut response = axum::http::Response::builder().status(status);
+            if let Some(samples) = header {
+                response = response.header("x-prometheus-remote-write-samples-written", samples);
+            }
+            judge(message, response.body("late").unwrap().into(), counts).await
+        };
+        for status in [400, 409, 413, 422] {
+            assert!(matches!(judged(Message::One, status, None).await, Outcome::Unfit(_)), "{status}");
+        }
+        for status in [401, 403, 404, 415] {
+            assert!(matches!(judged(Message::One, status, None).await, Outcome::Refused(_)), "{status}");
+        }
+        // What a receiver of 2.0 has written needs no division, and one of 1.0 does not say.
+        let failure = Failure { what: "answered 400 Bad Request".into(), said: "late".into() };
+        let written = Counts { samples: 2, ..Counts::default() };
+        assert_eq!(judged(Message::Two, 400, Some("2")).await, Outcome::Partly(written, failure.clone()));
+        assert_eq!(judged(Message::One, 400, Some("2")).await, Outcome::Unfit(failure.clone()));
+        assert_eq!(judged(Message::Two, 400, None).await, Outcome::Unfit(failure));
+        assert!(matches!(judged(Message::Two, 500, Some("2")).await, Outcome::Later { .. }));
     }
 }

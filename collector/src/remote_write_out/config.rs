@@ -2,6 +2,7 @@
 //! configuration has one to show; keys of Prometheus' that are not here are refused by name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,9 +55,9 @@ pub struct RemoteWriteConfig {
     pub remote_timeout: Duration,
     #[serde(default)]
     pub protobuf_message: Message,
-    /// Sent with each request. Values may be secret, and are never shown.
-    #[serde(default, serialize_with = "hidden")]
-    pub headers: BTreeMap<String, String>,
+    /// Sent with each request.
+    #[serde(default)]
+    pub headers: Headers,
     #[serde(default)]
     pub basic_auth: Option<BasicAuth>,
     #[serde(default)]
@@ -74,6 +75,11 @@ pub struct RemoteWriteConfig {
     #[serde(default)]
     pub queue_config: QueueConfig,
 }
+
+/// Values by name. A value may be secret, and is never shown.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Headers(BTreeMap<String, String>);
 
 /// Which message is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,8 +172,26 @@ fn bearer() -> String {
     "Bearer".into()
 }
 
-fn hidden<S: serde::Serializer>(headers: &BTreeMap<String, String>, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_map(headers.keys().map(|name| (name, "<secret>")))
+impl Headers {
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.0.iter()
+    }
+
+    fn shown(&self) -> impl Iterator<Item = (&String, &'static str)> {
+        self.0.keys().map(|name| (name, "<secret>"))
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_map().entries(self.shown()).finish()
+    }
+}
+
+impl Serialize for Headers {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.shown())
+    }
 }
 
 impl RemoteWriteConfig {
@@ -201,7 +225,7 @@ impl RemoteWriteConfig {
         if self.authorization.as_ref().is_some_and(|own| own.kind.eq_ignore_ascii_case("basic")) {
             return Err("authorization.type = \"Basic\": say basic_auth".into());
         }
-        for (name, value) in &self.headers {
+        for (name, value) in self.headers.iter() {
             if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
                 return Err(format!("headers: {name} is set by weir itself"));
             }
@@ -296,6 +320,8 @@ mod tests {
         let shown = serde_json::to_value(&own).unwrap();
         assert_eq!(shown["headers"]["X-Token"], "<secret>");
         assert!(!shown.to_string().contains("hush"), "{shown}");
+        let printed = format!("{own:?}");
+        assert!(printed.contains("X-Token") && !printed.contains("hush"), "{printed}");
         assert_eq!(shown["write_relabel_configs"][0]["regex"], "b");
         assert_eq!(shown["protobuf_message"], "prometheus.WriteRequest");
         assert_eq!(own.name().len(), 16);

@@ -7,12 +7,13 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -20,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use weir_bus::disk::{DiskConfig, DiskLog};
 use weir_bus::{BusMetrics, Log, TopicPartition};
 use weir_model::config::ByteSize;
+use weir_model::time::UnixNanos;
 
-use super::client::Client;
+use super::client::{Client, Failure};
 use super::config::RemoteWriteConfig;
 use super::encoder::Encoder;
 use super::metrics::{ReceiverMetrics, RemoteMetrics};
@@ -37,7 +39,7 @@ const GIVEN_UP: u64 = 16;
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Of a collector.
-pub(crate) struct Queues(Vec<Arc<Receiver>>);
+pub(crate) struct Queues(pub(super) Vec<Arc<Receiver>>);
 
 /// The shards at work; ended after the lanes.
 pub(crate) struct Senders {
@@ -51,7 +53,12 @@ pub(super) struct Receiver {
     pub name: String,
     pub log: DiskLog,
     pub metrics: ReceiverMetrics,
-    shards: Vec<Progress>,
+    pub(super) shards: Vec<Progress>,
+    /// Of its log.
+    pub queue_bytes: Gauge,
+    clock: Clock,
+    /// What the receiver took last not, and when; held only to read or write it.
+    last_failure: parking_lot::Mutex<Option<(UnixNanos, Failure)>>,
     /// Held by who makes room, so that two do not give up records for the same lack.
     making_room: Mutex<()>,
 }
@@ -67,6 +74,8 @@ pub(super) struct Progress {
     sent: AtomicU64,
     /// Below it everything was given up.
     floor: AtomicU64,
+    /// Milliseconds of the newest sample that the receiver has taken since the start; 0 while it has taken none.
+    acknowledged: AtomicI64,
 }
 
 impl Queues {
@@ -89,7 +98,7 @@ impl Queues {
             }
             let directory = data.join("remote_write").join(config.name());
             let client = Arc::new(Client::new(&config).map_err(|reason| wrong(&config, "tls_config", reason))?);
-            let receiver = open(Arc::new(config), &directory, partitions, &metrics).await?;
+            let receiver = open(Arc::new(config), &directory, (partitions, clock), &metrics).await?;
             for shard in 0..receiver.shards.len() {
                 let path = position_path(&directory, shard);
                 let opened = PositionFile::open(&path);
@@ -140,6 +149,19 @@ impl Receiver {
     pub fn tell_pending(&self) {
         let pending: u64 = self.shards.iter().map(Progress::pending).sum();
         self.metrics.pending_records.set(pending as i64);
+    }
+
+    /// For [`super::status`].
+    pub fn tell_failure(&self, failure: &Failure) {
+        *self.last_failure.lock() = Some(((self.clock)(), failure.clone()));
+    }
+
+    pub fn last_failure(&self) -> Option<(UnixNanos, Failure)> {
+        self.last_failure.lock().clone()
+    }
+
+    pub fn now(&self) -> UnixNanos {
+        (self.clock)()
     }
 
     async fn append(&self, partition: u32, record: Bytes) {
@@ -220,6 +242,21 @@ impl Progress {
         self.sent.load(Ordering::Acquire)
     }
 
+    /// Told by the shard's task: a sample of this millisecond is taken.
+    pub fn acknowledged(&self, newest: i64) {
+        self.acknowledged.fetch_max(newest, Ordering::AcqRel);
+    }
+
+    /// Milliseconds of the newest sample that the receiver has taken; `None` while it has taken none since the start.
+    pub fn newest(&self) -> Option<i64> {
+        Some(self.acknowledged.load(Ordering::Acquire)).filter(|newest| *newest > 0)
+    }
+
+    /// Whether something is being sent, or waits for it.
+    pub fn is_behind(&self) -> bool {
+        self.sent_below().max(self.floor()) < self.end.load(Ordering::Acquire)
+    }
+
     /// Told at the start.
     pub fn found(&self, next: u64) {
         self.end.fetch_max(next, Ordering::AcqRel);
@@ -234,7 +271,7 @@ impl Progress {
         self.taken.load(Ordering::Acquire).max(self.floor())
     }
 
-    fn pending(&self) -> u64 {
+    pub fn pending(&self) -> u64 {
         self.end.load(Ordering::Acquire).saturating_sub(self.first())
     }
 }
@@ -262,18 +299,19 @@ fn wrong(config: &RemoteWriteConfig, key: &str, reason: impl ToString) -> Collec
 async fn open(
     config: Arc<RemoteWriteConfig>,
     directory: &Path,
-    partitions: u32,
+    (partitions, clock): (u32, &Clock),
     metrics: &RemoteMetrics,
 ) -> Result<Arc<Receiver>, CollectorError> {
     let name = config.name();
     let wanted = partitions.clamp(1, config.queue_config.max_shards) as usize;
     let mut found = (0..).take_while(|shard| directory.join(topic(*shard)).exists()).count();
-    let mut log = open_log(&config, directory, metrics.queue_bytes(&name)).await?;
+    let queue_bytes = metrics.queue_bytes(&name);
+    let mut log = open_log(&config, directory, queue_bytes.clone()).await?;
     if found > 0 && found != wanted && is_empty(&log, directory, found).await {
         drop(log);
         let remove = |path: &Path| std::fs::remove_dir_all(path);
         remove(directory).map_err(|source| CollectorError::File { operation: "delete", path: directory.to_owned(), source })?;
-        log = open_log(&config, directory, metrics.queue_bytes(&name)).await?;
+        log = open_log(&config, directory, queue_bytes.clone()).await?;
         found = 0;
     }
     let shards = if found > 0 { found } else { wanted };
@@ -283,6 +321,9 @@ async fn open(
         name,
         log,
         shards: (0..shards).map(|_| Progress::default()).collect(),
+        queue_bytes,
+        clock: Arc::clone(clock),
+        last_failure: parking_lot::Mutex::default(),
         making_room: Mutex::new(()),
     };
     for shard in 0..shards {
@@ -292,11 +333,7 @@ async fn open(
     Ok(Arc::new(receiver))
 }
 
-async fn open_log(
-    config: &Arc<RemoteWriteConfig>,
-    directory: &Path,
-    queue_bytes: prometheus_client::metrics::gauge::Gauge,
-) -> Result<DiskLog, CollectorError> {
+async fn open_log(config: &Arc<RemoteWriteConfig>, directory: &Path, queue_bytes: Gauge) -> Result<DiskLog, CollectorError> {
     private::make_directory(directory).map_err(|source| CollectorError::File {
         operation: "create",
         path: directory.to_owned(),

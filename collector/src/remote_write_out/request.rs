@@ -1,13 +1,13 @@
 //! A request in the making, as 1.0 or 2.0 has it. Labels and numbers are written here, with all of their bits; histograms and metadata are
 //! messages of `weir_model::prompb`.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use prost::Message as _;
 use weir_model::histogram;
 use weir_model::label::Labels;
 use weir_model::metric::{Exemplar, Family};
-use weir_model::prompb::{self, Metadata2, MetricMetadata};
+use weir_model::prompb::{self, Metadata2, MetricMetadata, Symbols};
 use weir_model::varint::put_varint;
 
 use super::config::Message;
@@ -23,6 +23,19 @@ pub(super) struct Request {
     pub counts: Counts,
     /// Of its samples, in milliseconds.
     pub newest: i64,
+    /// Bytes of its symbols, before compression.
+    pub(super) symbols: usize,
+    /// Its series, in order. They stand behind its symbols, and metadata of 1.0 behind them.
+    pub(super) parts: Vec<Part>,
+}
+
+/// A series of a request, by which it is divided where a receiver does not take all of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// Before compression.
+    pub bytes: u32,
+    pub counts: Counts,
+    pub newest: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +44,15 @@ pub(super) struct Counts {
     pub histograms: u64,
     pub exemplars: u64,
     pub metadata: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.samples += other.samples;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+        self.metadata += other.metadata;
+    }
 }
 
 impl Counts {
@@ -63,27 +85,30 @@ pub(super) struct RequestBuilder {
     /// Metadata fields of 1.0.
     metadata: Vec<u8>,
     symbols: Symbols,
+    /// Families that 2.0's series have told of here: each counts once.
+    told: HashSet<String>,
     counts: Counts,
     newest: i64,
+    parts: Vec<Part>,
     scratch: Vec<u8>,
 }
 
 impl RequestBuilder {
     pub fn new(message: Message) -> Self {
-        let symbols = Symbols { places: HashMap::new(), bytes: Vec::new() };
-        let (series, metadata, scratch) = (Vec::new(), Vec::new(), Vec::new());
-        Self { message, series, metadata, symbols, counts: Counts::default(), newest: i64::MIN, scratch }
+        let (symbols, told, counts) = (Symbols::default(), HashSet::new(), Counts::default());
+        let (series, metadata, parts, scratch) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { message, series, metadata, symbols, told, counts, newest: i64::MIN, parts, scratch }
     }
 
     /// Whether so many points more are for the next request.
     pub fn is_full(&self, points: usize, points_max: usize) -> bool {
-        let bytes = self.series.len() + self.metadata.len() + self.symbols.bytes.len();
+        let bytes = self.series.len() + self.metadata.len() + self.symbols.bytes();
         self.counts.points() > 0 && (self.counts.points() as usize + points > points_max || bytes >= REQUEST_BYTES)
     }
 
     /// Adds a series, and what 2.0 says of its family.
     pub fn push(&mut self, series: &Series, family: Option<&Family>, points: &Points<'_>) {
-        let mut own = std::mem::take(&mut self.scratch);
+        let (mut own, before) = (std::mem::take(&mut self.scratch), self.series.len());
         own.clear();
         match self.message {
             Message::One => self.put_one(&mut own, series, points),
@@ -91,11 +116,21 @@ impl RequestBuilder {
         }
         put_bytes(&mut self.series, if self.message == Message::One { 1 } else { 5 }, &own);
         self.scratch = own;
-        self.counts.samples += points.samples.len() as u64;
-        self.counts.histograms += points.histograms.len() as u64;
-        self.counts.exemplars += points.exemplars.len() as u64;
+        let counts = Counts {
+            samples: points.samples.len() as u64,
+            histograms: points.histograms.len() as u64,
+            exemplars: points.exemplars.len() as u64,
+            metadata: family.filter(|_| self.message == Message::Two).map_or(0, |family| u64::from(self.is_first(family))),
+        };
         let times = points.samples.iter().map(|sample| sample.time).chain(points.histograms.iter().map(|own| own.0));
-        self.newest = times.fold(self.newest, i64::max);
+        let newest = times.fold(i64::MIN, i64::max);
+        self.counts += counts;
+        self.newest = self.newest.max(newest);
+        self.parts.push(Part { bytes: (self.series.len() - before) as u32, counts, newest });
+    }
+
+    fn is_first(&mut self, family: &Family) -> bool {
+        !self.told.contains(&family.name) && self.told.insert(family.name.clone())
     }
 
     /// 1.0 says it beside the series.
@@ -125,7 +160,7 @@ impl RequestBuilder {
     }
 
     fn put_two(&mut self, out: &mut Vec<u8>, series: &Series, family: Option<&Family>, points: &Points<'_>) {
-        put_bytes(out, 1, &self.symbols.references(&series.labels));
+        put_bytes(out, 1, &references(&mut self.symbols, &series.labels));
         points.samples.iter().for_each(|sample| put_sample(out, sample, true));
         for (time, start, histogram) in &points.histograms {
             let own = prompb::Histogram { start_timestamp: *start, ..prompb::Histogram::of(histogram, *time) };
@@ -133,15 +168,14 @@ impl RequestBuilder {
         }
         for own in &points.exemplars {
             let mut exemplar = Vec::new();
-            put_bytes(&mut exemplar, 1, &self.symbols.references(&own.labels));
+            put_bytes(&mut exemplar, 1, &references(&mut self.symbols, &own.labels));
             put_value(&mut exemplar, own, 3);
             put_bytes(out, 4, &exemplar);
         }
         if let Some(family) = family {
-            let (help_ref, unit_ref) = (self.symbols.place(&family.help), self.symbols.place(&family.unit));
+            let (help_ref, unit_ref) = (self.symbols.place(family.help.as_bytes()), self.symbols.place(family.unit.as_bytes()));
             let own = Metadata2 { r#type: prompb::metric_type(family.kind), help_ref, unit_ref };
             put_bytes(out, 5, &own.encode_to_vec());
-            self.counts.metadata += 1;
         }
     }
 
@@ -150,16 +184,15 @@ impl RequestBuilder {
         if self.counts.points() == 0 {
             return None;
         }
-        let symbols = if self.message == Message::Two { [&put_empty()[..], &self.symbols.bytes].concat() } else { Vec::new() };
-        let message = [symbols, self.series, self.metadata].concat();
-        let body = snap::raw::Encoder::new().compress_vec(&message).expect("invariant: a request is far below 4 GiB");
-        Some(Request { body: body.into(), counts: self.counts, newest: self.newest })
+        let symbols = if self.message == Message::Two { put_symbols(&self.symbols) } else { Vec::new() };
+        let body = compressed(&[&symbols, &self.series, &self.metadata]);
+        Some(Request { body, counts: self.counts, newest: self.newest, symbols: symbols.len(), parts: self.parts })
     }
 }
 
-/// Symbol 0 is the empty text.
-fn put_empty() -> [u8; 2] {
-    [4 << 3 | 2, 0]
+/// A message of these bytes, one behind the other.
+pub(super) fn compressed(pieces: &[&[u8]]) -> bytes::Bytes {
+    snap::raw::Encoder::new().compress_vec(&pieces.concat()).expect("invariant: a request is far below 4 GiB").into()
 }
 
 /// Every value is written but for that of no bits at all, which is what is read where there is none.
@@ -192,34 +225,18 @@ fn put_value(out: &mut Vec<u8>, exemplar: &Exemplar, time: u8) {
     put_number(out, time, exemplar.timestamp.div_euclid(super::encoder::MILLISECOND));
 }
 
-/// Texts of 2.0, each once.
-struct Symbols {
-    places: HashMap<Box<str>, u32>,
-    /// Symbol fields, without the empty one that leads them.
-    bytes: Vec<u8>,
+/// Packed.
+fn references(symbols: &mut Symbols, labels: &Labels) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4 * labels.len());
+    for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+        put_varint(&mut out, u64::from(symbols.place(text.as_bytes())));
+    }
+    out
 }
 
-impl Symbols {
-    fn place(&mut self, text: &str) -> u32 {
-        if text.is_empty() {
-            return 0;
-        }
-        if let Some(place) = self.places.get(text) {
-            return *place;
-        }
-        let place = self.places.len() as u32 + 1;
-        self.places.insert(text.into(), place);
-        put_bytes(&mut self.bytes, 4, text.as_bytes());
-        place
-    }
-
-    /// Packed.
-    fn references(&mut self, labels: &Labels) -> Vec<u8> {
-        let mut out = Vec::with_capacity(4 * labels.len());
-        for (name, value) in labels.iter() {
-            let places = [self.place(name), self.place(value)];
-            places.into_iter().for_each(|place| put_varint(&mut out, u64::from(place)));
-        }
-        out
-    }
+/// Fields of 2.0.
+fn put_symbols(symbols: &Symbols) -> Vec<u8> {
+    let mut out = Vec::with_capacity(symbols.bytes() + 3 * symbols.texts().len());
+    symbols.texts().for_each(|text| put_bytes(&mut out, 4, text));
+    out
 }

@@ -9,11 +9,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Consumer, Event, Log, Record};
 
-use super::client::{Client, Outcome};
+use super::client::{Client, Failure, Outcome};
 use super::encoder::{Batch, Encoder};
+use super::halves::{DIVISIONS_MAX, halves};
 use super::position::{Position, PositionFile};
 use super::queue::{Progress, Receiver};
-use super::request::Request;
+use super::request::{Counts, Request};
 
 /// Releases cost an fsync each, and free disk alone: where a shard is stands in its position.
 const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Shard {
     receiver: Arc<Receiver>,
     shard: usize,
-    file: PositionFile,
+    file: Arc<PositionFile>,
     found: Option<Position>,
     /// Absent only while a batch is being encoded.
     encoder: Option<Box<Encoder>>,
@@ -46,6 +47,16 @@ enum Ended {
     Failed(String),
 }
 
+/// What a receiver says of a request, or of a part of one.
+enum Answer {
+    /// It is taken, or as much of it as ever will be, and the rest counted.
+    Done,
+    /// For something in it.
+    Unfit(Failure),
+    /// As a whole.
+    Refused(Failure),
+}
+
 impl From<BusError> for Ended {
     fn from(error: BusError) -> Self {
         Self::Failed(error.to_string())
@@ -61,7 +72,7 @@ impl Shard {
         (encoder, client): (Encoder, Arc<Client>),
     ) -> Self {
         let (records, encoder, released) = (VecDeque::new(), Some(Box::new(encoder)), (Instant::now(), 0));
-        Self { receiver, shard, file, found, encoder, client, records, released, outage: None }
+        Self { receiver, shard, file: Arc::new(file), found, encoder, client, records, released, outage: None }
     }
 
     /// Until told to stop, or until its queue's log stops.
@@ -102,7 +113,9 @@ impl Shard {
             position.end = position.end.max(end);
             self.write(position, stop).await?;
             self.progress().take(end);
-            self.send_batch(batch, stop).await?;
+            // Of what was being sent when the process ended, the receiver has most, and refuses it for that: not again in halves.
+            let divisions = if until.is_some() { 0 } else { DIVISIONS_MAX };
+            self.send_batch(batch, divisions, stop).await?;
             position.begin = end;
             self.write(position, stop).await?;
             self.progress().sent(end);
@@ -134,7 +147,14 @@ impl Shard {
 
     /// Until it is written: nothing is sent of which a restart would not know.
     async fn write(&self, position: Position, stop: &CancellationToken) -> Result<(), Ended> {
-        while let Err(error) = self.file.write(position) {
+        loop {
+            // Off the async threads: a disk may take its time.
+            let file = Arc::clone(&self.file);
+            let written = tokio::task::spawn_blocking(move || file.write(position)).await;
+            let error = match written.map_err(std::io::Error::other) {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) | Err(error) => error,
+            };
             let (remote_name, shard) = (&self.receiver.name, self.shard);
             tracing::warn!(remote_name, shard, %error, "the position in a remote write queue cannot be written; trying again");
             tokio::select! {
@@ -142,7 +162,6 @@ impl Shard {
                 () = stop.cancelled() => return Err(Ended::Stopped),
             }
         }
-        Ok(())
     }
 
     /// Records for one request or more: up to `until`, else as many as fill a request, or as come in time; of either, no more than
@@ -213,7 +232,7 @@ impl Shard {
         Ok(())
     }
 
-    async fn send_batch(&mut self, records: Vec<Record>, stop: &CancellationToken) -> Result<(), Ended> {
+    async fn send_batch(&mut self, records: Vec<Record>, divisions: usize, stop: &CancellationToken) -> Result<(), Ended> {
         let mut batch = Batch::new(records.into_iter().map(|record| record.value));
         loop {
             let Some(mut encoder) = self.encoder.take() else { return Err(Ended::Failed("encoding panicked".into())) };
@@ -224,14 +243,40 @@ impl Shard {
             let (encoder, rest, request) = encoded.await.map_err(|error| Ended::Failed(format!("encode: {error}")))?;
             (self.encoder, batch) = (Some(encoder), rest);
             match request {
-                Some(request) => self.send(request, stop).await?,
+                Some(request) => self.send(request, divisions, stop).await?,
                 None => return Ok(()),
             }
         }
     }
 
-    /// Until it is taken, refused or too old.
-    async fn send(&mut self, request: Request, stop: &CancellationToken) -> Result<(), Ended> {
+    /// Until all of it is taken, refused or too old. What the receiver does not take for its content is sent again in halves, so often.
+    async fn send(&mut self, request: Request, mut divisions: usize, stop: &CancellationToken) -> Result<(), Ended> {
+        let mut waiting = vec![request];
+        while let Some(request) = waiting.pop() {
+            let (failure, may_divide) = match self.answer(&request, stop).await? {
+                Answer::Done => continue,
+                Answer::Unfit(failure) => (failure, divisions > 0),
+                Answer::Refused(failure) => (failure, false),
+            };
+            if may_divide {
+                let divided = tokio::task::spawn_blocking(move || (halves(&request), request)).await;
+                let (halves, whole) = divided.map_err(|error| Ended::Failed(format!("divide a request: {error}")))?;
+                if !halves.is_empty() {
+                    divisions -= 1;
+                    // Of a series that is in both, the older samples go first.
+                    waiting.extend(halves.into_iter().rev());
+                    continue;
+                }
+                self.drop_refused(whole.counts.points(), &failure);
+                continue;
+            }
+            self.drop_refused(request.counts.points(), &failure);
+        }
+        Ok(())
+    }
+
+    /// Sends it until the receiver says what becomes of it, or it is too old.
+    async fn answer(&mut self, request: &Request, stop: &CancellationToken) -> Result<Answer, Ended> {
         let queue = self.receiver.config.queue_config.clone();
         let mut backoff = queue.min_backoff;
         let points = request.counts.points();
@@ -242,21 +287,25 @@ impl Shard {
                 // One that is under way is given a moment to be answered.
                 () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await } => return Err(Ended::Stopped),
             };
-            let (reason, asked) = match outcome {
+            let (failure, asked) = match outcome {
                 Outcome::Taken(written) => {
-                    self.count(&request, written);
+                    // What a receiver of 2.0 has not written although it took the request is dropped.
+                    receiver.metrics.dropped("not_written", points.saturating_sub(written.points()));
+                    self.count(request, written);
                     self.end_outage();
-                    return Ok(());
+                    return Ok(Answer::Done);
                 }
-                Outcome::Refused(reason) => {
-                    receiver.metrics.dropped("refused", points);
-                    self.warn(&reason, "a remote write receiver refused a request; its samples are dropped");
-                    return Ok(());
+                Outcome::Partly(written, failure) => {
+                    self.count(request, written);
+                    self.drop_refused(points.saturating_sub(written.points()), &failure);
+                    return Ok(Answer::Done);
                 }
-                Outcome::Later { reason, pause } => (reason, pause),
+                Outcome::Unfit(failure) => return Ok(Answer::Unfit(failure)),
+                Outcome::Refused(failure) => return Ok(Answer::Refused(failure)),
+                Outcome::Later { failure, pause } => (failure, pause),
             };
             receiver.metrics.retried.inc_by(points);
-            self.warn(&reason, "a remote write receiver takes nothing; trying again");
+            self.warn(&failure, "a remote write receiver takes nothing; trying again");
             // A receiver may ask for more patience, not for less.
             let pause = asked.map_or(backoff, |own| own.max(backoff));
             tokio::select! {
@@ -264,29 +313,37 @@ impl Shard {
                 () = stop.cancelled() => return Err(Ended::Stopped),
             }
             backoff = (backoff * 2).min(queue.max_backoff);
-            if self.encoder.as_ref().is_some_and(|encoder| request.newest < encoder.oldest()) {
+            if points > 0 && self.encoder.as_ref().is_some_and(|encoder| request.newest < encoder.oldest()) {
                 receiver.metrics.dropped("too_old", points);
-                return Ok(());
+                return Ok(Answer::Done);
             }
         }
     }
 
-    /// What a receiver of 2.0 has not written although it took the request is dropped.
-    fn count(&self, request: &Request, written: super::request::Counts) {
+    fn drop_refused(&mut self, points: u64, failure: &Failure) {
+        self.receiver.metrics.dropped("refused", points);
+        self.warn(failure, "a remote write receiver refused samples; they are dropped");
+    }
+
+    fn count(&self, request: &Request, written: Counts) {
         let metrics = &self.receiver.metrics;
-        metrics.dropped("not_written", request.counts.points().saturating_sub(written.points()));
         metrics.samples.inc_by(written.samples);
         metrics.histograms.inc_by(written.histograms);
         metrics.exemplars.inc_by(written.exemplars);
         metrics.metadata.inc_by(written.metadata);
         metrics.bytes.inc_by(request.body.len() as u64);
-        metrics.newest.set((request.newest as f64 / 1000.0).max(metrics.newest.get()));
+        if written.points() > 0 {
+            metrics.newest.set((request.newest as f64 / 1000.0).max(metrics.newest.get()));
+            self.progress().acknowledged(request.newest);
+        }
     }
 
-    fn warn(&mut self, reason: &str, message: &'static str) {
+    fn warn(&mut self, failure: &Failure, message: &'static str) {
         let now = Instant::now();
+        self.receiver.tell_failure(failure);
         let (since, said) = self.outage.unwrap_or((now, now));
         if self.outage.is_none() || now.duration_since(said) >= WARNING_INTERVAL {
+            let reason = failure.to_string();
             tracing::warn!(remote_name = self.receiver.name, shard = self.shard, reason, "{message}");
             self.outage = Some((since, now));
         }

@@ -214,17 +214,30 @@ fn what_is_not_sent_is_counted() {
     assert_eq!(requests(&dropped, vec![record("t", plain(3, &[0]))]).0[0].counts.points(), 1);
 }
 
+/// Whether a request with a series of this path is refused.
+type Refuses = fn(&str) -> bool;
+
 /// A receiver on a port of this machine: what it was sent, and what it answers next; 204 where nothing is said.
 #[derive(Clone, Default)]
 struct Script {
     bodies: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
     answers: Arc<Mutex<Vec<(u16, HeaderMap)>>>,
+    /// Requests of 1.0 with such a series are answered 400.
+    refuses: Arc<Mutex<Option<Refuses>>>,
 }
 
 impl Script {
     async fn serve(&self) -> String {
         let own = self.clone();
         let answer = move |headers: HeaderMap, body: Bytes| async move {
+            let paths = |refuses: Refuses| {
+                let labels = one(&body).timeseries.into_iter().flat_map(|series| pairs(&series.labels));
+                labels.into_iter().any(|(name, path)| name == "path" && refuses(&path))
+            };
+            if own.refuses.lock().is_some_and(paths) {
+                own.bodies.lock().push((headers, body));
+                return (StatusCode::BAD_REQUEST, HeaderMap::new(), "out of order sample");
+            }
             own.bodies.lock().push((headers, body));
             let mut answers = own.answers.lock();
             let (status, headers) = if answers.is_empty() { (204, HeaderMap::new()) } else { answers.remove(0) };
@@ -291,7 +304,7 @@ async fn what_may_be_taken_later_is_sent_until_it_is() {
     put(&queues, plain(3, &[0])).await;
     let bodies = script.bodies(4).await;
     assert!(bodies.iter().all(|body| *body == bodies[0]), "the same request each time");
-    script.answer(400, &[]);
+    script.answer(403, &[]);
     put(&queues, plain(2, &[1])).await;
     put(&queues, plain(1, &[2])).await;
     let last = script.bodies(5).await.len();
@@ -322,7 +335,11 @@ async fn nothing_is_lost_over_restarts() {
     for second in 0..5 {
         put(&queues, plain(6, &[second])).await;
     }
-    assert_eq!(figure(&registry, "pending_records") as u64 + 1, 5, "one is being sent");
+    let begun = std::time::Instant::now();
+    while figure(&registry, "pending_records") != 4.0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "one is being sent\n{}", text(&registry));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     senders.join().await;
     drop(queues);
     config.url = script.serve().await;
@@ -451,4 +468,82 @@ async fn a_redirect_is_not_followed_and_no_pause_is_shorter_than_the_backoff() {
     assert!(other.bodies.lock().is_empty(), "nothing goes to where the redirect points");
     senders.join().await;
     assert_eq!(figure(&registry, "samples_total"), 3.0);
+}
+
+/// Until so many samples are taken or dropped; which of both.
+async fn settled(registry: &Registry, samples: f64) -> (f64, f64) {
+    let begun = std::time::Instant::now();
+    loop {
+        let (taken, refused) = (figure(registry, "samples_total"), figure(registry, "samples_dropped_total"));
+        if taken + refused >= samples {
+            return (taken, refused);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{taken} and {refused}\n{}", text(registry));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sample_that_is_refused_costs_its_series_alone() {
+    let (script, folder) = (Script::default(), tempfile::tempdir().unwrap());
+    let mut config = config(FAST);
+    config.url = script.serve().await;
+    *script.refuses.lock() = Some(|path| path == "7");
+    let (queues, senders, registry) = start(&config, folder.path()).await;
+    put(&queues, plain(1000, &[0])).await;
+    assert_eq!(settled(&registry, 1000.0).await, (999.0, 1.0));
+    assert!(script.bodies.lock().len() <= 21, "two for each of ten halvings, and the first");
+    let [receiver] = &super::ReceiverWatch::of(&queues).status()[..] else { panic!() };
+    let error = receiver.last_error.as_ref().unwrap();
+    assert_eq!((&*error.text, error.time.parse()), ("answered 400 Bad Request", Ok(NOW)), "without the receiver's words");
+    senders.join().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_refuses_everything_is_asked_a_bounded_number_of_times() {
+    let (script, folder) = (Script::default(), tempfile::tempdir().unwrap());
+    let mut config = config(FAST);
+    config.url = script.serve().await;
+    *script.refuses.lock() = Some(|_| true);
+    let (queues, senders, registry) = start(&config, folder.path()).await;
+    put(&queues, plain(2000, &[0])).await;
+    assert_eq!(settled(&registry, 2000.0).await, (0.0, 2000.0));
+    assert_eq!(script.bodies.lock().len(), 1 + 2 * super::halves::DIVISIONS_MAX);
+    senders.join().await;
+}
+
+#[test]
+fn halves_are_whole_requests_and_metadata_goes_by_itself() {
+    for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
+        let text = format!("{{url: 'http://a/', tenants: [t], protobuf_message: {message}, {RICH}}}");
+        let (requests, _) = requests(&yaml::parse(&text).unwrap(), vec![record("t", rich())]);
+        let is_one = message == "prometheus.WriteRequest";
+        let (mut whole, mut leaves, mut metadata) = (requests, Vec::new(), 0);
+        assert_eq!(whole[0].counts.metadata, 1, "{message}: a family counts once");
+        while let Some(request) = whole.pop() {
+            let halves = super::halves::halves(&request);
+            let sum = |of: fn(&Request) -> u64| halves.iter().map(of).sum::<u64>();
+            if halves.is_empty() {
+                leaves.push(request);
+                continue;
+            }
+            assert_eq!(sum(|own| own.counts.points()), request.counts.points(), "{message}");
+            assert_eq!(sum(|own| own.counts.exemplars + own.counts.metadata), request.counts.exemplars + request.counts.metadata);
+            whole.extend(halves.into_iter().rev());
+        }
+        let mut paths = Vec::new();
+        for leaf in &leaves {
+            if is_one {
+                let sent = one(&leaf.body);
+                metadata += sent.metadata.len();
+                paths.extend(sent.timeseries.iter().map(|series| pairs(&series.labels)[3].1.clone()));
+            } else {
+                let sent = two(&leaf.body);
+                metadata += leaf.counts.metadata as usize;
+                paths.extend(sent.timeseries.iter().map(|series| named(&sent, &series.labels_refs)[3].1.clone()));
+            }
+        }
+        assert_eq!((paths, metadata), ((0..7).map(|path| path.to_string()).collect(), 1), "{message}");
+        assert_eq!(leaves.len(), if is_one { 8 } else { 7 });
+    }
 }

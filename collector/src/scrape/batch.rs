@@ -8,7 +8,7 @@ use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricRow, STALE_NAN, Schema};
 use weir_model::time::UnixNanos;
 
-use super::cache::ScrapeCache;
+use super::cache::{LastBody, ScrapeCache};
 use super::config::Job;
 use super::extras::{KnownExtras, Seen};
 use super::fetch::Answer;
@@ -99,7 +99,7 @@ pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
             }
         },
         None => answer.and_then(|answer| {
-            let read = read(job, target, answer, memory.cache.as_ref())?;
+            let read = read(job, target, answer, memory.last_body())?;
             quota.scrape(target, read.series(), bytes).inspect_err(|_| is_limited = true).map(|()| read)
         }),
     };
@@ -125,6 +125,11 @@ pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
 }
 
 impl Memory {
+    fn last_body(&self) -> Option<LastBody<'_>> {
+        let cache = self.cache.as_ref()?;
+        Some(LastBody { cache, columns: &self.schema.series[..self.live] })
+    }
+
     /// The values of an answer that is like the last one in all but its numbers.
     fn unchanged(&self, answer: &Answer) -> Option<(Vec<f64>, Counts)> {
         let cache = self.cache.as_ref().filter(|_| answer.format == Format::Text)?;

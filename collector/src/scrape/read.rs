@@ -9,7 +9,7 @@ use weir_model::metric::Family;
 use weir_model::panic_guard;
 use weir_model::time::UnixNanos;
 
-use super::cache::{CachedLine, Fate, KnownSeries, ScrapeCache};
+use super::cache::{CacheBuilder, Fate, KnownSeries, LastBody, ScrapeCache};
 use super::config::Job;
 use super::extras::{Extras, RawExemplar, SampleExtras};
 use super::fetch::Answer;
@@ -55,8 +55,8 @@ pub(crate) struct Read {
     over: Option<String>,
 }
 
-/// The reason when the scrape failed. `cache` is of the answer before.
-pub(crate) fn read(job: &Job, target: &Labels, answer: Answer, cache: Option<&ScrapeCache>) -> Result<Read, String> {
+/// The reason when the scrape failed. `last` is of the answer before.
+pub(crate) fn read(job: &Job, target: &Labels, answer: Answer, last: Option<LastBody<'_>>) -> Result<Read, String> {
     let read = panic_guard::catch(|| {
         if answer.format == Format::Protobuf {
             return read_protobuf(job, target, &answer.body);
@@ -68,7 +68,7 @@ pub(crate) fn read(job: &Job, target: &Labels, answer: Answer, cache: Option<&Sc
                 let exposition = text::parse(&body).map_err(|error| error.to_string())?;
                 read_exposition(job, target, exposition)
             }
-            _ => read_text(job, target, body, cache),
+            _ => read_text(job, target, &body, last),
         }
     });
     let read = read.flatten()?;
@@ -81,9 +81,9 @@ pub(crate) fn read(job: &Job, target: &Labels, answer: Answer, cache: Option<&Sc
     Ok(read)
 }
 
-fn read_text(job: &Job, target: &Labels, body: String, cache: Option<&ScrapeCache>) -> Result<Read, String> {
-    let (mut read, mut known, mut lines) = (Read::default(), KnownSeries::of(cache), Vec::new());
-    let families = text::read(&body, |line| {
+fn read_text(job: &Job, target: &Labels, body: &str, last: Option<LastBody<'_>>) -> Result<Read, String> {
+    let (mut read, mut known, mut cache) = (Read::default(), KnownSeries::of(last), CacheBuilder::new(body));
+    let families = text::read(body, |line| {
         let (series, labels, (number, time)) = match known.find(line) {
             Some((labels, end)) => (&line[..end], labels.cloned(), line::tail(&line[end..])?),
             None => {
@@ -93,11 +93,11 @@ fn read_text(job: &Job, target: &Labels, body: String, cache: Option<&ScrapeCach
         };
         let (value, time) = (line::number(number)?, text::timestamp(time)?);
         let fate = read.take(labels, value, time.filter(|_| job.honor_timestamps), None);
-        lines.push(CachedLine::new(&body, series, number, fate));
+        cache.push(series, number, fate);
         Ok(())
     });
     read.families = families.map_err(|error| error.to_string())?;
-    read.cache = ScrapeCache::new(body, lines);
+    read.cache = cache.finish();
     Ok(read)
 }
 
@@ -211,8 +211,8 @@ impl Read {
         if !self.seen.insert(labels.clone()) {
             return Fate::Apart(labels);
         }
-        self.row.push(labels.clone(), value, extras);
-        Fate::Kept(labels)
+        self.row.push(labels, value, extras);
+        Fate::Kept
     }
 }
 

@@ -65,7 +65,7 @@ function View({ at }: { at: string }) {
     case '': return <Containers />;
     case 'logs': return <Logs />;
     case 'line': return <LinePage id={id} />;
-    case 'trace': return id ? <TracePage id={id} /> : <Traces />;
+    case 'trace': return id ? <TracePage key={id} id={id} /> : <Traces />;
     case 'traces': return <Traces />;
     case 'graph': return <Metrics />;
     case 'alerts': return <Alerts />;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Budget, Cardinality, CountSeries, Coverage, Covered, ReadError};
+use super::{Budget, Cardinality, CountSeries, Coverage, Covered, ReadError, each_pulled};
 use crate::histogram::Histogram;
 use crate::label::{Labels, Matcher};
-use crate::metric::{Aggregate, Exemplar, Family};
+use crate::metric::{Aggregate, Exemplar, Family, is_stale};
 use crate::scope::Scope;
 
 /// Which series, and which of their samples.
@@ -49,7 +49,17 @@ impl Series {
         self.starts.shrink_to_fit();
         self.aggregates.shrink_to_fit();
     }
+
+    /// Whether its newest sample is there and no staleness marker.
+    pub fn is_present(&self) -> bool {
+        let Some(last) = self.values.len().checked_sub(1) else { return false };
+        let histogram = self.histograms.last().filter(|(at, _)| *at as usize == last);
+        !is_stale(self.values[last]) || histogram.is_some_and(|(_, own)| !own.is_stale())
+    }
 }
+
+/// Takes the label sets of series.
+pub type TakeLabels<'t> = &'t mut dyn FnMut(&Labels) -> Result<(), ReadError>;
 
 /// A series and its exemplars in the asked range.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +77,10 @@ pub trait MetricReader: Send + Sync {
     /// The same for who has a use for the newest sample of each alone: it is there, others may be left out.
     fn newest<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
         self.cursor(select, budget)
+    }
+    /// Gives the labels of series whose newest sample in the range is no staleness marker, ascending: for who counts them.
+    fn present(&self, select: &MetricSelect, budget: &dyn Budget, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
+        each_pulled(self.newest(select, budget)?, |series| if series.is_present() { take(&series.labels) } else { Ok(()) })
     }
     /// All of them at once, for callers that have a use for all.
     fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {

@@ -78,6 +78,7 @@ pub struct Api {
     pub(crate) path: Arc<dyn status::PathStatus>,
     /// What cannot be written now.
     pub(crate) outages: status::OutagesStatus,
+    pub(crate) remote_writes: status::RemoteWritesStatus,
     /// What this process scrapes. `None` where it scrapes nothing.
     pub(crate) targets: Option<Arc<dyn ScrapeTargets>>,
     /// Of what is federated.
@@ -122,6 +123,7 @@ impl Api {
             counters,
             path,
             outages: Arc::new(Vec::new),
+            remote_writes: Arc::new(Vec::new),
             targets: None,
             external_labels: Labels::EMPTY,
             deletions: Arc::new(deletions::NoDeletions),
@@ -154,6 +156,12 @@ impl Api {
     /// Says with every answer what cannot be written now.
     pub fn with_outages(mut self, outages: status::OutagesStatus) -> Self {
         self.outages = outages;
+        self
+    }
+
+    /// Answers `/api/weir/v1/status` with how far receivers of remote write are.
+    pub fn with_remote_writes(mut self, remote_writes: status::RemoteWritesStatus) -> Self {
+        self.remote_writes = remote_writes;
         self
     }
 

@@ -30,6 +30,9 @@ use super::remote_partition::{Opened, RemotePartition, Version};
 /// A partition is asked for again when it moved meanwhile; a second time it is left out.
 const ROUNDS: usize = 2;
 
+/// What bounds an owner's answer.
+pub(super) const EXTRACT_MAX: &str = "aggregator.extract_max";
+
 /// What a query gave.
 pub(super) struct CollectedViews<E: HeadProtocol> {
     pub views: Vec<PartitionView<E>>,
@@ -210,7 +213,7 @@ impl HeadClient {
             },
             Ok(HeadResponse::Refused(Refusal::TooLarge { limit, .. })) => {
                 self.metrics.part(kind, "too_large");
-                let (what, key) = ("bytes of unsealed records of one partition", "aggregator.extract_max");
+                let (what, key) = ("bytes of unsealed records of one partition", EXTRACT_MAX);
                 return Err(ReadError::Budget { limit, what, key });
             }
             Ok(HeadResponse::Refused(Refusal::NotOwned { .. })) => ("not_owned", "it does not own the partition".to_owned()),

@@ -5,7 +5,7 @@
 //!   waited for.
 //! - `owners`: an owner over HTTP. Protocol: `docs/formats/heads.md`.
 //! - `collect`: views of all partitions for one query, each of one instant of one owner.
-//! - `logs`, `samples`, `traces`: the store's readers over such views; `tail`, `status`: what follows the owners; `catch_up`: a tail over a
+//! - `logs`, `samples`, `traces`: the store's readers over such views; `templates`: lines by template; `tail`, `status`: what follows the owners; `catch_up`: a tail over a
 //!   change of owners; `admin`: what all owners are told to do at once.
 //!
 //! Not here: what an answer means. The owner takes extracts of its heads with `weir_heads`, and the engines' readers read what came.
@@ -25,6 +25,7 @@ mod samples;
 pub mod start;
 mod status;
 mod tail;
+mod templates;
 mod traces;
 
 pub use config::FanOutConfig;

@@ -16,8 +16,8 @@ use weir_model::label::Labels;
 use weir_model::log::{LogRecord, level_severity};
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, CountBy, Coverage, Covered, LineCount, LogReader, LogSelect, LogTail, LogVisitor, Mention, OwnedLine, ReadError,
-    TakeCount, count_lines,
+    Buckets, Budget, CountBy, Coverage, Covered, LineCount, LogReader, LogSelect, LogTail, LogVisitor, Mention, OwnedLine,
+    ReadError, TakeCount, TakeTemplate, count_lines,
 };
 use weir_model::time::{TimeRange, UnixNanos};
 
@@ -29,10 +29,10 @@ use super::tail::FanOutTail;
 const PAGE_GROWTH: u64 = 8;
 
 pub(super) struct FanOutLogs {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-fn reader(collected: CollectedViews<LogsEngine>) -> LogsReader {
+pub(super) fn reader(collected: CollectedViews<LogsEngine>) -> LogsReader {
     LogsReader { views: Arc::new(Fixed::new(collected.views).within(collected.horizon)), tails: Arc::new(NoTails) }
 }
 
@@ -41,7 +41,7 @@ impl FanOutLogs {
         Self { shared }
     }
 
-    fn collect_views(
+    pub(super) fn collect_views(
         &self,
         scope: &Scope,
         query: HeadQuery,
@@ -174,6 +174,16 @@ impl LogReader for FanOutLogs {
             }
         }
         Ok(coverage)
+    }
+
+    fn templates(
+        &self,
+        select: &LogSelect,
+        buckets: Buckets,
+        budget: &dyn Budget,
+        take: TakeTemplate<'_>,
+    ) -> Result<Coverage, ReadError> {
+        self.count_templates(select, buckets, budget, take)
     }
 
     fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {

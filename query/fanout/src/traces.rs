@@ -55,7 +55,7 @@ impl TraceReader for FanOutTraces {
             let Covered { value, coverage } = reader.candidates(select, budget)?;
             let unsealed = rows.into_iter().filter_map(|row| match row {
                 Row::Trace { id, start } => Some((id, start)),
-                Row::Count { .. } => None,
+                Row::Count { .. } | Row::Template { .. } | Row::Line { .. } => None,
             });
             Ok(Covered { value: TracesReader::newest(select.limit, value.into_iter().chain(unsealed)), coverage })
         })?;

@@ -1,9 +1,8 @@
 //! Heads and blocks as a reader sees them: segments, which prune themselves and give what passes in sorted order; and the
 //! one merge of what several give. Called by the engines' readers and by their merges of blocks.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use std::sync::Arc;
 
 use weir_model::select::{Budget, ReadError};
@@ -47,20 +46,27 @@ pub trait Segment<P> {
 ///
 /// It holds one entry of each cursor. An unreadable piece does not part the entries of one key: its error is given before the
 /// next key. After [`SegmentError::Ended`] there is nothing more.
+///
+/// Segments of neighbouring times mostly have the same keys: one that is pulled is compared with the one that was pulled before it,
+/// and with others only where the two differ.
 pub struct Merge<I, K, V> {
     cursors: Vec<I>,
-    /// At most one entry of each cursor.
-    pending: BinaryHeap<Reverse<Pending<K, V>>>,
+    /// Descending, each key once; at most one entry of each cursor.
+    pending: Vec<Pending<K, V>>,
+    /// Where in `pending` the last entry was put.
+    last: usize,
     /// Cursors of which `pending` holds no entry and which may have one.
     unfilled: Vec<usize>,
     /// Not given yet.
     unreadable: VecDeque<StoreError>,
+    /// Lists that are empty again.
+    spare: Vec<Vec<(usize, V)>>,
 }
 
 struct Pending<K, V> {
     key: K,
-    cursor: usize,
-    value: V,
+    /// With the number of the cursor of each.
+    entries: Vec<(usize, V)>,
 }
 
 impl<I, K: Ord, V> Merge<I, K, V>
@@ -70,44 +76,38 @@ where
     /// Pulls nothing yet.
     pub fn new(cursors: Vec<I>) -> Self {
         let unfilled = (0..cursors.len()).rev().collect();
-        Self { pending: BinaryHeap::with_capacity(cursors.len()), cursors, unfilled, unreadable: VecDeque::new() }
+        Self { cursors, pending: Vec::new(), last: 0, unfilled, unreadable: VecDeque::new(), spare: Vec::new() }
     }
 
     /// The next key, with the entries of all cursors that have it in `values` (which is emptied first): the number of the
     /// cursor and what it gave, in the order of cursors.
     pub fn next_group(&mut self, values: &mut Vec<(usize, V)>) -> Option<Result<K, SegmentError>> {
         values.clear();
-        if let Err(error) = self.fill() {
+        if let Err(error) = self.fill(None, values) {
             return Some(Err(error));
         }
         if let Some(error) = self.unreadable.pop_front() {
             return Some(Err(error.into()));
         }
-        let Reverse(first) = self.pending.pop()?;
-        let key = first.key;
-        self.unfilled.push(first.cursor);
-        values.push((first.cursor, first.value));
-        loop {
-            if let Err(error) = self.fill() {
-                return Some(Err(error));
-            }
-            match self.pending.peek_mut() {
-                Some(next) if next.0.key == key => {
-                    let Reverse(next) = PeekMut::pop(next);
-                    self.unfilled.push(next.cursor);
-                    values.push((next.cursor, next.value));
-                }
-                _ => return Some(Ok(key)),
-            }
+        let Pending { key, entries } = self.pending.pop()?;
+        self.spare.push(std::mem::replace(values, entries));
+        self.unfilled.extend(values.iter().rev().map(|(cursor, _)| *cursor));
+        if let Err(error) = self.fill(Some(&key), values) {
+            return Some(Err(error));
         }
+        if !values.is_sorted_by_key(|(cursor, _)| *cursor) {
+            values.sort_by_key(|(cursor, _)| *cursor);
+        }
+        Some(Ok(key))
     }
 
-    /// Pulls an entry of each cursor that has none pending.
-    fn fill(&mut self) -> Result<(), SegmentError> {
+    /// Pulls an entry of each cursor that has none pending. Those of the key that is about to be given go to its `values`.
+    fn fill(&mut self, given: Option<&K>, values: &mut Vec<(usize, V)>) -> Result<(), SegmentError> {
         while let Some(cursor) = self.unfilled.last().copied() {
             match self.cursors[cursor].next() {
+                Some(Ok((key, value))) if given == Some(&key) => values.push((cursor, value)),
                 Some(Ok((key, value))) => {
-                    self.pending.push(Reverse(Pending { key, cursor, value }));
+                    self.put(key, (cursor, value));
                     self.unfilled.pop();
                 }
                 None => drop(self.unfilled.pop()),
@@ -116,33 +116,38 @@ where
                     self.pending.clear();
                     self.unfilled.clear();
                     self.unreadable.clear();
+                    values.clear();
                     return Err(ended);
                 }
             }
         }
         Ok(())
     }
-}
 
-impl<K: Ord, V> Ord for Pending<K, V> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key.cmp(&other.key).then(self.cursor.cmp(&other.cursor))
+    fn put(&mut self, key: K, entry: (usize, V)) {
+        let near = self.pending.get(self.last).map(|near| near.key.cmp(&key));
+        // Keys descend: what is less stands behind.
+        let among = match near {
+            None => 0..self.pending.len(),
+            Some(Ordering::Greater) => self.last + 1..self.pending.len(),
+            Some(Ordering::Less) => 0..self.last,
+            Some(Ordering::Equal) => return self.pending[self.last].entries.push(entry),
+        };
+        let first = among.start;
+        match self.pending[among].binary_search_by(|own| key.cmp(&own.key)) {
+            Ok(at) => {
+                self.last = first + at;
+                self.pending[self.last].entries.push(entry);
+            }
+            Err(at) => {
+                self.last = first + at;
+                let mut entries = self.spare.pop().unwrap_or_default();
+                entries.push(entry);
+                self.pending.insert(self.last, Pending { key, entries });
+            }
+        }
     }
 }
-
-impl<K: Ord, V> PartialOrd for Pending<K, V> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<K: Ord, V> PartialEq for Pending<K, V> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<K: Ord, V> Eq for Pending<K, V> {}
 
 #[cfg(test)]
 mod tests {

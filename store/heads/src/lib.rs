@@ -8,7 +8,7 @@
 //!
 //! - [`request`]: the requests; [`frame`]: the bytes of an answer; [`response`]: what the frames say;
 //! - [`extract`]: the part of a head that one request needs; `logs`, `metrics`, `traces`: how it is taken out of each engine's
-//!   heads, and how a head is rebuilt from it; `log_page`: the lines that fit;
+//!   heads, and how a head is rebuilt from it; `log_page`: the lines that fit; `log_counts`: rows that are added up;
 //! - [`admin`]: what it is told to do at once.
 //!
 //! Not here: sockets (the aggregator's and the query service's), and who owns what (the manifest).
@@ -22,6 +22,7 @@ pub mod frame;
 mod fuzz_tests;
 #[cfg(test)]
 mod limits_tests;
+mod log_counts;
 mod log_page;
 mod logs;
 mod metrics;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Budget, LogSelect, OwnedLine, ReadError};
-use weir_model::time::TimeRange;
+use weir_model::select::{Budget, LogSelect, LogVisitor, OwnedLine, ReadError};
+use weir_model::time::{TimeRange, UnixNanos};
 
 use weir_blocks::segment::{Merge, Segment, SegmentError};
 use weir_logs::{Chunk, LogsHead, LogsPlan, Place};
@@ -107,12 +108,14 @@ impl Page {
         self.streams.push(chunk.stream().clone());
         // Lines of one instant are never parted, so their sum has a limit of its own.
         let sum_max = limits.bytes_max.saturating_mul(2);
-        let visited = chunk.visit(self.range, plan, &mut |id, record| {
-            if self.range.contains(record.timestamp) {
-                self.add(stream, Kept::new((id.offset, id.ordinal), record));
-            }
-            if self.bytes > sum_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let range = self.range;
+        let mut filling = Filling { page: self, stream, sum_max };
+        // From behind the page is full of the newest lines soon, and those before them are not looked at.
+        let visited = if filling.page.newest_first {
+            chunk.visit_back(range, plan, &mut filling)
+        } else {
+            chunk.visit(range, plan, &mut |id, record| filling.line(id, record))
+        };
         let _all = visited.map_err(|error| ReadError::Store(error.to_string()))?;
         if self.bytes > sum_max {
             let what = "bytes of unsealed lines of one nanosecond";
@@ -156,6 +159,28 @@ impl Page {
             self.range.end = at.saturating_add(1);
             self.watermark = Some(self.range.end);
         }
+    }
+}
+
+/// A page that takes the lines of one chunk.
+struct Filling<'a> {
+    page: &'a mut Page,
+    stream: u32,
+    sum_max: u64,
+}
+
+impl LogVisitor for Filling<'_> {
+    fn wants(&mut self, first: UnixNanos, last: UnixNanos) -> bool {
+        self.page.range.overlaps(first, last)
+    }
+
+    fn stream(&mut self, _: &Labels) {}
+
+    fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
+        if self.page.range.contains(record.timestamp) {
+            self.page.add(self.stream, Kept::new((id.offset, id.ordinal), record));
+        }
+        if self.page.bytes > self.sum_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

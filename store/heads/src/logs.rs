@@ -3,8 +3,6 @@
 //! Side data of a record, for each of its sections: runs of lines, `count varint, then offset varint, ordinal varint,
 //! length varint` each; the lengths add up to the section's lines. Drawn in `docs/formats/heads.md`.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -12,24 +10,20 @@ use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogAttributes, LogBatch, LogRecord};
 use weir_model::scope::{Scope, TenantScope};
-use weir_model::select::{
-    Buckets, Budget, CountBy, LogReader, LogSelect, LogTail, OwnedLine, PartitionCoverage, ReadError, TailEvent,
-};
+use weir_model::select::{Budget, CountBy, LogReader, LogSelect, LogTail, OwnedLine, PartitionCoverage, ReadError, TailEvent};
 use weir_model::time::TimeRange;
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
 use crate::extract::{Packer, check_bytes, not_mine};
+use crate::log_counts::{buckets, count_rows, template_rows};
 use crate::log_page::{self, Kept};
-use crate::request::{LinesQuery, pairs};
-use crate::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol, HeadQuery, RECORD_LIMITS, Row};
+use crate::request::LinesQuery;
+use crate::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol, HeadQuery, RECORD_LIMITS};
 use weir_blocks::columns::{Reader, put_varint};
 use weir_blocks::engine::Head;
 use weir_blocks::limits::pieces;
 use weir_blocks::view::{Fixed, NoTails, PartitionView, TailSection};
 use weir_logs::{Chunk, LogsEngine, LogsHead, LogsPlan, LogsReader, Place, Tail};
-
-/// Memory of a row of counts beside its texts.
-const ROW_BYTES: usize = size_of::<Row>();
 
 /// Bytes of lines of one section, as [`Kept::bytes`] has them: a record holds several, and a decoder never much at once.
 const SECTION_BYTES: usize = 512 << 10;
@@ -52,10 +46,12 @@ impl HeadProtocol for LogsEngine {
                 pack(tenant, lines, limits)
             }
             HeadQuery::Counts { lines, step, origin, metadata } => {
-                let wrong = || ReadError::Store(format!("the step of counts is above 0, got {step}"));
-                let buckets = Buckets::new(*step, *origin).ok_or_else(wrong)?;
-                let by = CountBy { metadata: metadata.clone(), ..CountBy::of(buckets) };
+                let by = CountBy { metadata: metadata.clone(), ..CountBy::of(buckets(*step, *origin)?) };
                 let rows = count_rows(&select(lines, scope)?, &by, heads, limits, budget)?;
+                Ok(HeadExtract { rows, ..HeadExtract::default() })
+            }
+            HeadQuery::Templates { lines, step, origin } => {
+                let rows = template_rows(&select(lines, scope)?, buckets(*step, *origin)?, heads, limits, budget)?;
                 Ok(HeadExtract { rows, ..HeadExtract::default() })
             }
             HeadQuery::Line { offset, ordinal, context } => {
@@ -86,42 +82,10 @@ impl HeadProtocol for LogsEngine {
 }
 
 /// The heads as one reader that has no blocks. Their partition is 0, as [`LineId`]s are asked for within one partition.
-fn reader(heads: &[Arc<LogsHead>]) -> LogsReader {
+pub(crate) fn reader(heads: &[Arc<LogsHead>]) -> LogsReader {
     let view =
         PartitionView { coverage: PartitionCoverage::default(), blocks: Vec::new(), heads: heads.to_vec(), missing: Vec::new() };
     LogsReader { views: Arc::new(Fixed::new(vec![view])), tails: Arc::new(NoTails) }
-}
-
-/// Each stream, bucket, level and metadata once.
-fn count_rows(
-    select: &LogSelect,
-    by: &CountBy,
-    heads: &[Arc<LogsHead>],
-    limits: ExtractLimits,
-    budget: &dyn Budget,
-) -> Result<Vec<Row>, ReadError> {
-    let (mut sums, mut bytes) = (BTreeMap::<(Labels, i64, u8, Labels), (u64, u64)>::new(), 0);
-    reader(heads).counts(select, by, budget, &mut |count| {
-        let entry = sums.entry((count.stream.clone(), count.bucket, count.severity, count.metadata.clone()));
-        if let Entry::Vacant(_) = &entry {
-            bytes += (ROW_BYTES + count.stream.text_bytes() + count.metadata.text_bytes()) as u64;
-        }
-        let sum = entry.or_default();
-        *sum = (sum.0 + count.lines, sum.1 + count.bytes);
-        if bytes > limits.bytes_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    if bytes > limits.bytes_max {
-        return Err(ReadError::Budget { limit: limits.bytes_max, what: "bytes of counts of unsealed lines", key: limits.key });
-    }
-    let row = |((stream, bucket, severity, metadata), (lines, bytes))| Row::Count {
-        stream: pairs(&stream),
-        bucket,
-        severity,
-        metadata: pairs(&metadata),
-        lines,
-        bytes,
-    };
-    Ok(sums.into_iter().map(row).collect())
 }
 
 fn select(lines: &LinesQuery, scope: &Scope) -> Result<LogSelect, ReadError> {

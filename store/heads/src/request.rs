@@ -54,6 +54,15 @@ pub enum HeadQuery {
         /// Names of metadata that tells lines apart.
         metadata: Vec<String>,
     },
+    /// Counts of lines by template, level and bucket; answered in rows.
+    Templates {
+        /// Of which lines.
+        lines: LinesQuery,
+        /// Width of a bucket, nanoseconds, above 0.
+        step: i64,
+        /// Where one of them begins.
+        origin: i64,
+    },
     /// A line by its identity with up to `context` neighbours of its stream on each side.
     Line {
         /// Of its record.

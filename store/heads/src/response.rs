@@ -110,6 +110,25 @@ pub enum Row {
         /// Of their bodies.
         bytes: u64,
     },
+    /// Of [`super::HeadQuery::Templates`].
+    Template {
+        /// What is constant of the lines, `<_>` in the place of each variable.
+        text: String,
+        /// As of a count.
+        bucket: i64,
+        severity: u8,
+        lines: u64,
+    },
+    /// Of [`super::HeadQuery::Templates`]: lines that have no template, since they are too large or no text.
+    Line {
+        /// The whole line; travels in hex, since it may be any bytes.
+        #[serde(with = "hex_text")]
+        body: Vec<u8>,
+        /// As of a count.
+        bucket: i64,
+        severity: u8,
+        lines: u64,
+    },
     /// Of [`super::HeadQuery::Search`].
     Trace {
         /// A trace that passes.
@@ -125,8 +144,24 @@ impl Row {
         let texts = |pairs: &[(String, String)]| pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         match self {
             Self::Count { stream, metadata, .. } => texts(stream) + texts(metadata),
+            Self::Template { text, .. } => text.len(),
+            Self::Line { body, .. } => 2 * body.len(),
             Self::Trace { .. } => 0,
         }
+    }
+}
+
+/// Bytes as JSON has them.
+mod hex_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        hex::decode(&*text).map_err(serde::de::Error::custom)
     }
 }
 

@@ -16,7 +16,7 @@ use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use super::frame::{self, Tag};
 use super::request::{FilterQuery, HeadQuery, HeadRequest, LinesQuery, MatcherQuery, SamplesQuery, VISIBLE_MAX, visible_out};
 use super::response::{HeadInstant, HeadResponse, Refusal, decode, encode_extract, encode_refusal};
-use super::{ExtractLimits, HeadExtract, HeadProtocol, PROTOCOL};
+use super::{ExtractLimits, HeadExtract, HeadProtocol, PROTOCOL, Row};
 use weir_blocks::engine::{Engine, Head, Position};
 use weir_logs::{LogsEngine, LogsHead};
 use weir_metrics::{MetricsCounters, MetricsEngine, MetricsHead};
@@ -86,6 +86,42 @@ fn an_answer_is_read_as_it_was_written_and_its_head_gives_the_lines_their_ids() 
     assert_eq!(head.records(), 40);
     let again = LogsEngine::extract(&Scope::of("t"), &lines_query(1 << 20, true), &[Arc::new(head)], LIMITS, &NoBudget).unwrap();
     assert_eq!(again, extract, "a head out of an extract gives the same extract");
+}
+
+#[test]
+fn templates_of_a_head_are_rows_and_more_than_may_travel_are_refused() {
+    let head = LogsEngine::default().head();
+    let mut batch = LogBatch::new(Labels::from_pairs([("app", "x")]));
+    for (i, body) in [&b"took 15 ms"[..], b"took 7 ms", b"\x01\xff", b"\x01\xff", b"took 9 ms", b"failed"].into_iter().enumerate()
+    {
+        batch.push(LogRecord {
+            timestamp: i as i64 * 4,
+            sequence: 0,
+            body,
+            severity: if body == b"failed" { 17 } else { 9 },
+            flags: 0,
+            trace_id: Default::default(),
+            span_id: Default::default(),
+            attributes: (&Labels::EMPTY).into(),
+        });
+    }
+    head.insert(Position { partition: 7, offset: 0, ordinal: 0 }, &section(batch)).unwrap();
+    let heads = [Arc::new(head)];
+    let (matchers, filters) = (Vec::new(), vec![weir_model::select::LineFilter::NotContains(vec![b"15".to_vec()])]);
+    let select = LogSelect { scope: Scope::of("t"), matchers, range: TimeRange::ALL, filters, newest_first: true };
+    let query = HeadQuery::Templates { lines: LinesQuery::new(&select, 0), step: 10, origin: 0 };
+    let extract = LogsEngine::extract(&Scope::of("t"), &query, &heads, LIMITS, &NoBudget).unwrap();
+    let template = |text: &str, bucket, severity| Row::Template { text: text.into(), bucket, severity, lines: 1 };
+    let line = |bucket| Row::Line { body: b"\x01\xff".to_vec(), bucket, severity: 9, lines: 1 };
+    let expected = [line(0), line(10), template("failed", 20, 17), template("took <_> ms", 0, 9), template("took <_> ms", 10, 9)];
+    assert_eq!(extract.rows, expected);
+    let answers = decode(&answer_of(&extract), Kind::Logs).unwrap();
+    assert!(matches!(&answers[0], HeadResponse::Extract(_, read) if *read == extract), "{answers:?}");
+    let few = ExtractLimits { bytes_max: 300, ..LIMITS };
+    let refused = LogsEngine::extract(&Scope::of("t"), &query, &heads, few, &NoBudget).unwrap_err();
+    assert!(matches!(refused, ReadError::Budget { limit: 300, key: "test.bytes_max", .. }), "{refused:?}");
+    let wrong = HeadQuery::Templates { lines: LinesQuery::new(&select, 0), step: 0, origin: 0 };
+    assert!(LogsEngine::extract(&Scope::of("t"), &wrong, &heads, LIMITS, &NoBudget).is_err());
 }
 
 #[test]

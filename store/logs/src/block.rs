@@ -180,9 +180,26 @@ impl LogsBlock {
         self.index().candidates(predicate)
     }
 
+    /// The same; all when the index cannot be read, which costs time and no lines.
+    pub(crate) fn candidates_or_all(&self, predicate: &TokenPredicate) -> Option<RoaringBitmap> {
+        self.candidates(predicate).unwrap_or_else(|error| {
+            tracing::warn!(%error, "an index cannot be read; its block is searched without");
+            None
+        })
+    }
+
+    /// The same by what is in memory. Errors with `Unavailable` when something has to be read for it.
+    pub(crate) fn candidates_at_hand(&self, predicate: &TokenPredicate) -> Result<Option<RoaringBitmap>, StoreError> {
+        if *predicate == TokenPredicate::Anything {
+            return Ok(None);
+        }
+        BlockIndex { at_hand: true, ..self.index() }.candidates(predicate)
+    }
+
     fn index(&self) -> BlockIndex<'_> {
         let grams = self.grams.as_ref().and_then(|grams| grams.as_ref().ok());
-        BlockIndex { path: &self.path, reader: &self.reader, cache: &self.indexes, chunks: self.chunks(), grams }
+        let (path, reader, cache, chunks) = (&self.path, &self.reader, &self.indexes, self.chunks());
+        BlockIndex { path, reader, cache, chunks, grams, at_hand: false }
     }
 
     /// Opens every chunk, one at a time, places and the index. Errors with `Corrupt` that says which cannot be read.
@@ -227,6 +244,11 @@ impl LogsBlock {
         let lines = StoredLines::open(self.bytes_of(chunk)?).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
         self.check_count(chunk, lines.len())?;
         Ok(lines)
+    }
+
+    /// Reads a chunk for who opens it next; an error is reported to them.
+    pub(crate) fn fetch(&self, chunk: u32) {
+        let _reported_later = self.opened(chunk);
     }
 
     fn bytes_of(&self, chunk: u32) -> Result<Bytes, StoreError> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
-use weir_model::id::{SpanId, TraceId};
+use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
 use weir_model::select::{Buckets, LineFilter, TemplateText};
@@ -16,6 +16,7 @@ use super::chunk::EncodedChunk;
 use super::filter::Filters;
 use super::patterns::pattern_of;
 use super::stored::StoredLines;
+use super::take::EachLine;
 use super::tokens::{TokenSet, Tokens};
 
 /// A piece of a body.
@@ -208,10 +209,11 @@ proptest! {
         let filters = Filters::new(&filter);
         let stored = StoredLines::open(encode(&shapes, &lines).bytes).unwrap();
         let mut found = Vec::new();
-        let flow = stored.visit(TimeRange::ALL, &filters, None, &mut |id, _| {
+        let mut take = |id: LineId, _: LogRecord<'_>| {
             found.push(id.offset as usize * 3 + id.ordinal as usize);
             ControlFlow::Continue(())
-        });
+        };
+        let flow = stored.visit(TimeRange::ALL, &filters, None, &mut EachLine(&mut take));
         assert_eq!(flow, Ok(ControlFlow::Continue(())));
         assert_eq!(found, (0..bodies.len()).filter(|i| filters.passes(&bodies[*i])).collect::<Vec<_>>());
         let (mut patterns, mut expected) = (BTreeMap::new(), BTreeMap::new());

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weir_model::fuzz::Fuzz;
-use weir_model::id::{SpanId, TraceId};
+use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::select::LineFilter;
@@ -16,6 +16,7 @@ use super::filter::Filters;
 use super::frame::{COLUMNS, Columns, Frame};
 use super::places::{PlacePages, chunk_of, decode_page};
 use super::stored::StoredLines;
+use super::take::EachLine;
 use super::*;
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
@@ -114,7 +115,8 @@ fn chunks() {
     let filters = Filters::new(&[LineFilter::Contains(vec![b"ine 1".to_vec()])]);
     target.run(move |input| {
         let Some(Ok(lines)) = chunk(input).map(|chunk| StoredLines::open(chunk.into())) else { return };
-        let _unreadable = lines.visit(TimeRange::ALL, &filters, None, &mut |_, _| ControlFlow::Continue(()));
+        let mut take = |_: LineId, _: LogRecord<'_>| ControlFlow::Continue(());
+        let _unreadable = lines.visit(TimeRange::ALL, &filters, None, &mut EachLine(&mut take));
         let _unreadable = lines.tokens();
         if lines.load().is_err() {
             return;
@@ -191,16 +193,28 @@ fn pages_of_places() {
 #[test]
 fn ids_and_pairs() {
     let built = built();
-    let (ids, pairs) = (find(&built, "ids.1"), find(&built, "pairs.1"));
-    let seeds = [[&[0], ids].concat(), [&[1], pairs].concat()];
+    let names = ["ids.2", "id_pages.1", "pairs.2", "pair_pages.1"];
+    let mut former = built.data.clone();
+    former.sections.retain(|(name, _)| !names.contains(name));
+    let bytes = include_str!("golden_ids.hex").lines().map(|line| hex::decode(line).unwrap());
+    former.sections.extend(["ids.1", "pairs.1"].into_iter().zip(bytes));
+    // A section of this number is replaced, of the block at hand or of one of an earlier build.
+    let former_names = ["ids.1", "pairs.1"];
+    let of_former = former.sections.iter().filter(|(name, _)| former_names.contains(name)).map(|(_, bytes)| &bytes[..]);
+    let bytes = names.iter().map(|name| find(&built, name)).chain(of_former);
+    let seeds: Vec<Vec<u8>> = (0_u8..).zip(bytes).map(|(which, bytes)| [&[which], bytes].concat()).collect();
     let target = seeds.iter().fold(Fuzz::new("store-logs-ids"), |target, seed| target.seed(seed));
     let id = weir_model::select::Mention::Value("trace_id".into(), TraceId([1; 16]).to_string());
     let part = weir_model::select::LineFilter::Contains(vec![b"0101010".to_vec()]);
     let predicates = [super::predicate::TokenPredicate::of_mention(&id), super::predicate::TokenPredicate::of(&[part])];
     target.memory(MEMORY).run(move |input| {
         let Some((which, raw)) = input.split_first() else { return };
-        let name = ["ids.1", "pairs.1"][usize::from(which & 1)];
-        let mut data = built.data.clone();
+        let which = usize::from(*which) % (names.len() + former_names.len());
+        let (data, name) = match names.get(which) {
+            Some(name) => (&built.data, *name),
+            None => (&former, former_names[which - names.len()]),
+        };
+        let mut data = data.clone();
         data.sections.iter_mut().filter(|(own, _)| *own == name).for_each(|(_, bytes)| *bytes = raw.to_vec());
         let engine = LogsEngine::new(LogsOptions { index_cache_bytes: 0, chunk_cache_bytes: 0, ..LogsOptions::default() });
         let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };

@@ -15,7 +15,7 @@
 //! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
 //! - `plan`: a compiled select; `filter`: its line filters, `required`: texts that their expressions ask for; `predicate`: what
 //!   they need of a chunk's words, so that most chunks stay closed;
-//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `line` finds one
+//! - `segment`: blocks and heads give their chunks by time; `lookahead`: indexes of several blocks are read at once; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `line` finds one
 //!   line; `tail` follows the head.
 //!
 //! A head's lines for another process are `weir-heads`' affair.
@@ -47,6 +47,7 @@ mod index;
 #[cfg(test)]
 mod limits_tests;
 mod line;
+mod lookahead;
 #[cfg(test)]
 mod memory_tests;
 mod merge;
@@ -68,6 +69,7 @@ mod source;
 mod source_lines;
 mod stored;
 mod tail;
+mod take;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,7 @@ mod writer;
 pub use block::LogsBlock;
 pub use engine::{LogsEngine, LogsOptions};
 pub use head::LogsHead;
+pub use patterns::take_line;
 pub use plan::{ChunkOrder, LogsPlan};
 pub use reader::LogsReader;
 pub use schema::Place;

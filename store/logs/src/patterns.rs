@@ -18,8 +18,8 @@ pub(crate) fn pattern_of(body: &[u8]) -> Option<String> {
     parse(body, &References::none(), &mut template, |_, _| ()).then(|| text_of(&template))
 }
 
-/// Gives the template of a body that was rendered.
-pub(crate) fn take_line(body: &[u8], severity: u8, bucket: UnixNanos, take: TakeTemplate<'_>) -> ControlFlow<()> {
+/// Gives the template of a body that was rendered, or the body where it has none.
+pub fn take_line(body: &[u8], severity: u8, bucket: UnixNanos, take: TakeTemplate<'_>) -> ControlFlow<()> {
     let template = pattern_of(body);
     let text = template.as_deref().map_or(TemplateText::Line(body), TemplateText::Constant);
     take(&TemplateCount { text, severity: level_severity(severity), bucket, lines: 1 })

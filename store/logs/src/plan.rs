@@ -3,7 +3,7 @@
 use weir_model::label::{Labels, Matcher};
 use weir_model::scope::Scope;
 use weir_model::select::{LogSelect, Mention};
-use weir_model::time::TimeRange;
+use weir_model::time::{TimeRange, UnixNanos};
 
 use super::filter::Filters;
 use super::predicate::{TokenPredicate, labels_of, may_be_among};
@@ -53,6 +53,11 @@ impl LogsPlan {
         Self { mention: mention.map(MentionPlan::new), ..self }
     }
 
+    /// What an index is asked: of the filters, and of the mention.
+    pub(crate) fn index_predicates(&self) -> [&TokenPredicate; 2] {
+        [&self.tokens, self.mention.as_ref().map_or(&TokenPredicate::Anything, |mention| &mention.tokens)]
+    }
+
     /// Whether lines of a stream may pass.
     pub(crate) fn passes_stream(&self, tenant: &str, labels: &Labels) -> bool {
         self.scope.sees(tenant, labels) && self.matchers.iter().all(|matcher| matcher.matches_labels(labels))
@@ -69,8 +74,13 @@ impl LogsPlan {
 
     /// Where a chunk stands among all.
     pub(crate) fn order(&self, meta: &ChunkMeta) -> ChunkOrder {
+        self.turn((meta.first, meta.last))
+    }
+
+    /// Where what has these times, its earliest and its latest, stands among the like.
+    pub(crate) fn turn(&self, (first, last): (UnixNanos, UnixNanos)) -> ChunkOrder {
         // Unlike a negation it has no overflow.
-        ChunkOrder(if self.newest_first { !meta.last } else { meta.first })
+        ChunkOrder(if self.newest_first { !last } else { first })
     }
 }
 

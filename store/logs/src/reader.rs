@@ -16,9 +16,11 @@ use weir_model::select::{
     TakeTemplate,
 };
 
+use super::block::LogsBlock;
 use super::count::Counter;
 use super::engine::LogsEngine;
 use super::line::{self, LineSelect};
+use super::lookahead::Lookahead;
 use super::newest::Newest;
 use super::plan::LogsPlan;
 use super::segment::{Chunk, ChunkEntries, cursors, missed, shown};
@@ -36,20 +38,26 @@ pub struct LogsReader {
 }
 
 impl LogsReader {
-    /// What the segments that may match have for a plan.
-    fn cursors<'a>(&self, plan: &Arc<LogsPlan>, budget: &'a dyn Budget, coverage: &mut Coverage) -> Vec<ChunkEntries<'a>> {
-        let mut found = Vec::new();
+    /// What the segments that may match have for a plan, and the blocks among them.
+    fn cursors<'a>(
+        &self,
+        plan: &Arc<LogsPlan>,
+        budget: &'a dyn Budget,
+        coverage: &mut Coverage,
+    ) -> (Vec<ChunkEntries<'a>>, Vec<Arc<LogsBlock>>) {
+        let (mut found, mut blocks) = (Vec::new(), Vec::new());
         let horizon = self.views.horizon();
         for view in self.views.views() {
             cover(&view, coverage);
             for block in &view.blocks {
+                blocks.push(Arc::clone(&block.block));
                 let hidden = block.hidden.clone().with(horizon.as_ref());
                 found.extend(cursors([&block.block], plan, budget).map(|cursor| shown(cursor, hidden.clone())));
             }
             let hidden = Hidden::default().with(horizon.as_ref());
             found.extend(cursors(&view.heads, plan, budget).map(|cursor| shown(cursor, hidden.clone())));
         }
-        found
+        (found, blocks)
     }
 
     /// Every chunk for a plan, in no order, until `take` breaks.
@@ -61,9 +69,12 @@ impl LogsReader {
         mut take: impl FnMut(Chunk, &LogsPlan, &mut Coverage) -> Result<ControlFlow<()>, ReadError>,
     ) -> Result<(), ReadError> {
         let plan = Arc::new(plan);
-        for entry in self.cursors(&plan, budget, coverage).into_iter().flatten() {
+        let (cursors, blocks) = self.cursors(&plan, budget, coverage);
+        let mut lookahead = Lookahead::new(blocks, &plan);
+        for entry in cursors.into_iter().flatten() {
             match entry {
                 Ok((_, chunk)) => {
+                    lookahead.reach(&chunk, &plan);
                     if take(chunk, &plan, coverage)?.is_break() {
                         break;
                     }
@@ -84,7 +95,10 @@ impl LogReader for LogsReader {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
         let mut coverage = Coverage::default();
         let plan = Arc::new(LogsPlan::new(select).with_mention(visitor.mention()));
-        let mut merge = Merge::new(self.cursors(&plan, budget, &mut coverage));
+        let (cursors, mut blocks) = self.cursors(&plan, budget, &mut coverage);
+        blocks.sort_by_cached_key(|block| block.range().map(|times| plan.turn(times)));
+        let mut lookahead = Lookahead::new(blocks, &plan);
+        let mut merge = Merge::new(cursors);
         let mut chunks = Vec::new();
         while let Some(group) = merge.next_group(&mut chunks) {
             if let Err(error) = group {
@@ -93,13 +107,17 @@ impl LogReader for LogsReader {
             for (_, chunk) in &chunks {
                 budget.check()?;
                 let (first, last) = chunk.times();
-                if !visitor.wants(first, last) || !chunk.may_match(&plan) {
+                if !visitor.wants(first, last) {
+                    continue;
+                }
+                lookahead.reach(chunk, &plan);
+                if !chunk.may_match(&plan) {
                     continue;
                 }
                 let Some(lines) = chunk.source.open(budget, &mut coverage)? else { continue };
                 let flow = if plan.newest_first() {
                     let mut newest = Newest::new(&chunk.stream, visitor);
-                    lines.visit_back(plan.range, &plan.filters, chunk.mention(&plan), &mut newest)
+                    lines.give(plan.range, &plan.filters, chunk.mention(&plan), &mut newest)
                 } else {
                     let mut announced = false;
                     lines.visit(plan.range, &plan.filters, chunk.mention(&plan), &mut |id, record| {

@@ -18,13 +18,20 @@ pub(crate) const CHUNKS_ONE: &str = "chunks.1";
 pub(crate) const DIRECTORY: &str = "directory.1";
 /// Section: a tantivy index of words whose documents are the chunks.
 pub(crate) const INDEX: &str = "index.2";
-/// Section: which chunks have an id or a number.
-pub(crate) const IDS: &str = "ids.1";
-/// Section: which chunks have a name with a value among their metadata.
-pub(crate) const PAIRS: &str = "pairs.1";
+/// Section: which chunks have an id or a number, in pages.
+pub(crate) const IDS: &str = "ids.2";
+/// Section: where each page of [`IDS`] begins.
+pub(crate) const ID_PAGES: &str = "id_pages.1";
+/// Section: which chunks have a name with a value among their metadata, in pages.
+pub(crate) const PAIRS: &str = "pairs.2";
+/// Section: where each page of [`PAIRS`] begins.
+pub(crate) const PAIR_PAGES: &str = "pair_pages.1";
+/// The same two of blocks of before, each in one piece.
+pub(crate) const FORMER_IDS: &str = "ids.1";
+pub(crate) const FORMER_PAIRS: &str = "pairs.1";
 /// Section: whether there is a word at all.
 pub(crate) const GRAMS: &str = "grams.1";
-/// Section in place of these four in blocks of before: a tantivy index of all tokens as they were written.
+/// Section in place of all these in blocks of before: a tantivy index of all tokens as they were written.
 pub(crate) const FORMER_INDEX: &str = "index.1";
 
 /// Section: which chunk has a line, in pages. Blocks of before have none.

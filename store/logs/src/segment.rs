@@ -9,11 +9,13 @@ use roaring::RoaringBitmap;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Buckets, Budget, Coverage, Mention, ReadError, TakeTemplate};
+use weir_model::select::{Buckets, Budget, Coverage, LogVisitor, Mention, ReadError, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::head::LogsHead;
+use super::lookahead::IndexMatches;
+use super::newest::Newest;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
 use super::schema::{Place, StreamKey};
@@ -87,6 +89,16 @@ impl Chunk {
         self.source.lines()?.visit(range, &plan.filters, None, take)
     }
 
+    /// The same from the last line to the first, of those lines only that the visitor wants by their times.
+    pub fn visit_back(
+        &self,
+        range: TimeRange,
+        plan: &LogsPlan,
+        visitor: &mut dyn LogVisitor,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        self.source.lines()?.give(range, &plan.filters, None, &mut Newest::new(&self.stream, visitor))
+    }
+
     /// Gives the times of lines in the range, in source order; nothing else is unpacked. Errors with `Corrupt`.
     pub fn line_times(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos)) -> Result<(), StoreError> {
         self.source.lines()?.times(range, take)
@@ -95,6 +107,20 @@ impl Chunk {
     /// Counts the lines in the plan's range that pass by what is constant of their texts. Errors with `Corrupt`.
     pub fn templates(&self, plan: &LogsPlan, buckets: Buckets, take: TakeTemplate<'_>) -> Result<ControlFlow<()>, StoreError> {
         self.source.lines()?.templates((plan.range, buckets), &plan.filters, take)
+    }
+
+    /// Its block when the index of that has not been asked yet.
+    pub(crate) fn unasked_block(&self) -> Option<&Arc<LogsBlock>> {
+        match &self.source.lies {
+            Lies::Stored(block, _) if self.asked.filters.get().is_none() && self.asked.mention.get().is_none() => Some(block),
+            _ => None,
+        }
+    }
+
+    /// What the index of its block says, which need not be asked then.
+    pub(crate) fn set_matches(&self, matches: IndexMatches) {
+        self.asked.filters.get_or_init(|| matches.filters);
+        self.asked.mention.get_or_init(|| matches.mention);
     }
 
     /// Whether a line of it may pass and be of use. May read the index of its block.
@@ -114,20 +140,12 @@ impl Chunk {
     fn has_tokens(&self, predicate: &TokenPredicate, asked: &OnceCell<Option<RoaringBitmap>>) -> bool {
         match &self.source.lies {
             Lies::Stored(block, chunk) => {
-                asked.get_or_init(|| candidates(block, predicate)).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
+                asked.get_or_init(|| block.candidates_or_all(predicate)).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
             }
             Lies::Encoded(chunk) => predicate.met_by(&chunk.tokens),
             Lies::Parts(..) => true,
         }
     }
-}
-
-/// An index that cannot be read costs time and no lines: all chunks are read.
-fn candidates(block: &LogsBlock, predicate: &TokenPredicate) -> Option<RoaringBitmap> {
-    block.candidates(predicate).unwrap_or_else(|error| {
-        tracing::warn!(%error, "an index cannot be read; its block is searched without");
-        None
-    })
 }
 
 /// Chunks by time.

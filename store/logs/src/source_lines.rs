@@ -19,19 +19,20 @@ use super::patterns::take_line;
 use super::places::PlaceRun;
 use super::schema::Place;
 use super::stored::StoredLines;
+use super::take::{EachLine, Shown, TakeLines, in_order};
 use super::tokens::Tokens;
 use weir_blocks::StoreError;
 use weir_blocks::hidden::HiddenRows;
 
 /// A chunk's lines, without hidden ones. What of an encoded chunk cannot be read is an error of what asks for it first.
 pub(crate) struct SourceLines {
-    pub(super) lines: AllLines,
-    pub(super) hidden: HiddenRows,
+    lines: AllLines,
+    hidden: HiddenRows,
     /// Lines that are not hidden, ascending, once somebody has asked for them by number.
     shown: OnceLock<Vec<u32>>,
 }
 
-pub(super) enum AllLines {
+enum AllLines {
     /// Of version 1.
     Decoded(Box<Lines>),
     Stored(OpenedChunk, ChunkName),
@@ -114,12 +115,21 @@ impl SourceLines {
         mention: Option<&Mention>,
         take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
+        self.give(range, filters, mention, &mut EachLine(take))
+    }
+
+    /// The same of those lines only that are wanted by their times, in the order that the taker has.
+    pub(crate) fn give<T: TakeLines>(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        mention: Option<&Mention>,
+        taker: &mut T,
+    ) -> Result<ControlFlow<()>, StoreError> {
         if self.hidden.is_nothing() {
-            return self.lines.visit(range, filters, mention, take);
+            return self.lines.visit(range, filters, mention, taker);
         }
-        self.lines.visit(range, filters, mention, &mut |id, record| {
-            if self.hidden.has(record.timestamp, record.body) { ControlFlow::Continue(()) } else { take(id, record) }
-        })
+        self.lines.visit(range, filters, mention, &mut Shown { hidden: &self.hidden, taker })
     }
 
     /// An encoded chunk of which nothing is hidden: columns say what its lines have.
@@ -245,40 +255,25 @@ impl From<AllLines> for SourceLines {
 }
 
 impl AllLines {
-    fn visit(
+    fn visit<T: TakeLines>(
         &self,
         range: TimeRange,
         filters: &Filters,
         mention: Option<&Mention>,
-        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+        taker: &mut T,
     ) -> Result<ControlFlow<()>, StoreError> {
-        let mut flow = ControlFlow::Continue(());
         match self {
-            Self::Decoded(lines) => {
-                let (bodies, ends) = lines.bodies();
-                filters.select(bodies, ends, |i, _| {
-                    let (id, record) = lines.get(i);
-                    if range.contains(record.timestamp) {
-                        flow = take(id, record);
-                    }
-                    flow
-                });
-            }
-            Self::Stored(lines, name) => {
-                return lines.visit(range, filters, mention, take).map_err(|detail| name.corrupt(detail));
-            }
+            Self::Decoded(lines) => Ok(visit_decoded(lines, range, filters, taker)),
+            Self::Stored(lines, name) => lines.visit(range, filters, mention, taker).map_err(|detail| name.corrupt(detail)),
             Self::Parts(parts) => {
-                for (id, record) in parts.iter().flat_map(|part| part_lines(part)) {
-                    if range.contains(record.timestamp) && filters.passes(record.body) {
-                        flow = take(id, record);
-                    }
-                    if flow.is_break() {
-                        break;
+                for part in in_order::<T, _>(parts.iter()) {
+                    if visit_part(part, range, filters, taker).is_break() {
+                        return Ok(ControlFlow::Break(()));
                     }
                 }
+                Ok(ControlFlow::Continue(()))
             }
         }
-        Ok(flow)
     }
 
     fn len(&self) -> usize {
@@ -331,11 +326,41 @@ impl AllLines {
     }
 }
 
-pub(super) fn part_id(part: &Part, i: usize) -> LineId {
+fn part_id(part: &Part, i: usize) -> LineId {
     let (offset, ordinal) = part.place(i);
     LineId { partition: part.position.partition, offset, ordinal }
 }
 
-fn part_lines(part: &Part) -> impl Iterator<Item = (LineId, LogRecord<'_>)> {
-    (0..part.batch.len()).map(|i| (part_id(part, i), part.batch.get(i)))
+fn visit_decoded<T: TakeLines>(lines: &Lines, range: TimeRange, filters: &Filters, taker: &mut T) -> ControlFlow<()> {
+    let (bodies, ends) = lines.bodies();
+    let mut give = |i: usize| {
+        let (id, record) = lines.get(i);
+        let is_wanted = range.contains(record.timestamp) && taker.wants(record.timestamp);
+        if is_wanted { taker.take(id, record) } else { ControlFlow::Continue(()) }
+    };
+    if !T::IS_BACKWARD {
+        let mut flow = ControlFlow::Continue(());
+        filters.select(bodies, ends, |i, _| {
+            flow = give(i);
+            flow
+        });
+        return flow;
+    }
+    let mut passing = Vec::new();
+    filters.select(bodies, ends, |i, _| {
+        passing.push(i);
+        ControlFlow::Continue(())
+    });
+    passing.into_iter().rev().try_for_each(give)
+}
+
+fn visit_part<T: TakeLines>(part: &Part, range: TimeRange, filters: &Filters, taker: &mut T) -> ControlFlow<()> {
+    for i in in_order::<T, _>(0..part.batch.len()) {
+        let record = part.batch.get(i);
+        let time = record.timestamp;
+        if range.contains(time) && taker.wants(time) && filters.passes(record.body) {
+            taker.take(part_id(part, i), record)?;
+        }
+    }
+    ControlFlow::Continue(())
 }

@@ -20,6 +20,7 @@ use super::needle::{Candidates, May};
 use super::outline::{Outline, RawBodies};
 use super::places::{self, PlaceRun};
 use super::schema::Place;
+use super::take::{TakeLines, in_order};
 use super::tokens::{TokenSet, Tokens};
 use super::words::Words;
 
@@ -222,22 +223,25 @@ impl StoredLines {
         Ok((LineId { partition: self.frame.partition, offset, ordinal }, record))
     }
 
-    /// Gives every line in the range that passes, in source order. Bodies are rendered only of templates and ids that may have what
+    /// Gives every line in the range that passes and is wanted. Bodies are rendered only of templates and ids that may have what
     /// filters look for, and of lines whose ids and metadata may be what a mention says.
-    pub(crate) fn visit(
+    pub(crate) fn visit<T: TakeLines>(
         &self,
         range: TimeRange,
         filters: &Filters,
         mention: Option<&Mention>,
-        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+        taker: &mut T,
     ) -> Result<ControlFlow<()>, String> {
-        let mut body = Vec::new();
-        for (i, may) in self.candidates(range, filters, mention)? {
+        let (times, mut body) = (self.times()?, Vec::new());
+        for (i, may) in in_order::<T, _>(self.candidates(range, filters, mention)?.into_iter()) {
+            if !taker.wants(times[i]) {
+                continue;
+            }
             body.clear();
             self.render(i, &mut body)?;
             if may == May::Surely || filters.passes(&body) {
                 let (id, record) = self.record(i, &body)?;
-                if take(id, record).is_break() {
+                if taker.take(id, record).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }

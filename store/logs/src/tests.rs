@@ -2,6 +2,7 @@
 //!
 //! - [`list`]: every shape answers as a plain list does.
 //! - [`skipping`]: which chunks stay closed.
+//! - [`lookahead`]: indexes are read at once.
 //! - [`block`]: its bytes, and damage to them.
 //! - [`count`]: counts are those of the lines, and which chunks are opened for them.
 //! - [`hidden`]: what is deleted or past its retention is as if it were not there.
@@ -37,6 +38,7 @@ mod head;
 mod hidden;
 mod line;
 mod list;
+mod lookahead;
 mod skipping;
 
 const PARTITION: u32 = 5;

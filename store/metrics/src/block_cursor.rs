@@ -68,7 +68,7 @@ impl MetricsBlock {
 }
 
 /// Series that pass and whose groups may have samples in the range, ascending by labels.
-fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, StoreError> {
+pub(super) fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, StoreError> {
     let found = block.matching(&plan.tenant, &plan.matchers)?;
     let mut ids: Vec<u32> = Vec::with_capacity(found.len() as usize);
     let mut found = found.iter().peekable();

@@ -51,6 +51,13 @@ pub(crate) struct GroupEntry {
     pub crc: u32,
 }
 
+impl GroupEntry {
+    /// Whether a series of the block is in it.
+    pub fn has(&self, id: u32) -> bool {
+        id.wrapping_sub(self.series_first) < self.series
+    }
+}
+
 /// What a series' timestamps are in version 2 of a group; from [`SHARED_FIRST`] on the number of a shared list.
 const OWN: u64 = 0;
 const AS_BEFORE: u64 = 1;

@@ -198,14 +198,16 @@ impl Head for MetricsHead {
         let mut families = Families::new();
         let mut dropped = Dropped::default();
         for (name, tenant) in tenants {
-            let found = tenant.all();
+            let (found, order) = tenant.all();
             let mut samples = Samples::default();
-            for (labels, places) in found.iter() {
+            for (id, (_, places)) in order.into_iter().zip(found.iter()) {
+                // One at a time: those of all series would take more than the head.
+                let labels = tenant.index.read().make_labels(id);
                 samples.clear();
                 found.read(places, &mut samples);
                 samples.exemplars.extend(found.exemplars(places).map(|(_, exemplar)| exemplar.clone()));
                 dropped += samples.settle_all();
-                writer.push(&name, labels, &samples);
+                writer.push(&name, &labels, &samples);
             }
             families.insert(name, tenant.index.read().families().clone());
         }
@@ -260,11 +262,12 @@ impl TenantHead {
         Ok(())
     }
 
-    /// All series in the order of a block.
-    fn all(&self) -> HeadSeries {
+    /// All series in the order of a block, without their labels, and their numbers.
+    fn all(&self) -> (HeadSeries, Vec<u32>) {
         let index = self.index.read();
-        let series = index.in_block_order();
-        self.with_rows(index, series, (Rows::All, |_| true))
+        let order = index.in_block_order();
+        let series = order.iter().map(|id| (Labels::EMPTY, *id)).collect();
+        (self.with_rows(index, series, (Rows::All, |_| true)), order)
     }
 
     fn with_rows(

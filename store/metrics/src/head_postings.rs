@@ -153,7 +153,7 @@ impl HeadPostings {
             }
             Ids::Many(bitmap) => {
                 self.bytes += BIT_BYTES;
-                bitmap.insert(id);
+                bitmap.try_push(id).expect("invariant: series come in the order of their numbers");
             }
         }
     }
@@ -210,7 +210,8 @@ impl HeadPostings {
     }
 }
 
-fn hash_pair(name: u32, value: &str) -> u64 {
+/// Of a value under the number of its name.
+pub(super) fn hash_pair(name: u32, value: &str) -> u64 {
     hash(value.as_bytes()).wrapping_add(u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 

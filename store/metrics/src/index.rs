@@ -141,16 +141,19 @@ impl Index {
         });
         let mut many = Vec::with_capacity(ids.len() as usize);
         let of_id = |id: u32| (self.made.labels(id, self.series.len(), || self.make_labels(id)), id);
-        many.extend(order.iter().filter(|id| ids.contains(**id)).map(|id| of_id(*id)));
+        if ids.len() == order.len() as u64 {
+            many.extend(order.iter().map(|id| of_id(*id)));
+        } else {
+            many.extend(order.iter().filter(|id| ids.contains(**id)).map(|id| of_id(*id)));
+        }
         Ok(many)
     }
 
-    /// All series in the order of a block, made for the caller alone.
-    pub(super) fn in_block_order(&self) -> Vec<(Labels, u32)> {
+    /// All series in the order of a block.
+    pub(super) fn in_block_order(&self) -> Vec<u32> {
         let name = |id: u32| self.pairs(id).find(|(name, _)| *name == NAME);
         let rest = |a: u32, b: u32| name(a).cmp(&name(b)).then_with(|| self.pairs(a).cmp(self.pairs(b)));
-        let order = self.postings.order(self.series.len(), OrderBy::NameThenLabels, rest);
-        order.into_iter().map(|id| (self.make_labels(id), id)).collect()
+        self.postings.order(self.series.len(), OrderBy::NameThenLabels, rest)
     }
 
     /// Where a series has samples.
@@ -167,7 +170,7 @@ impl Index {
         (&table.target, &table.schema.series[place.column as usize])
     }
 
-    fn make_labels(&self, id: u32) -> Labels {
+    pub(super) fn make_labels(&self, id: u32) -> Labels {
         let (target, own) = self.halves(id);
         target.merged(own)
     }
@@ -322,7 +325,8 @@ mod tests {
             let kept: usize = expected.iter().map(Labels::memory).sum();
             assert_eq!(bytes.load(Ordering::Relaxed), kept + index.made.list_bytes(), "of {} series", expected.len());
             expected.sort_by(series_order);
-            assert_eq!(labels(index.in_block_order()), expected);
+            let in_block_order: Vec<Labels> = index.in_block_order().into_iter().map(|id| index.make_labels(id)).collect();
+            assert_eq!(in_block_order, expected);
         }
         let few = index.matching(&[Matcher::new("z", MatchOp::Regex, "3|17|399").unwrap()]).unwrap();
         assert!(few.len() == 3 && few.is_sorted_by(|a, b| a.0 < b.0), "{few:?}");

@@ -12,7 +12,7 @@
 //! - `plan`: a select, compiled once; `head_cursor`, `block_cursor`: what passes of a head or a block, in the order of labels;
 //!   `stored`: the samples of one series there, decoded when asked; `walk`, [`rows`]: what these are read from.
 //! - `merge`: several blocks into one.
-//! - [`reader`]: what queries see; `cardinality`: how many series carry what.
+//! - [`reader`]: what queries see; `present`: which series are there at an instant; `cardinality`: how many series carry what.
 //! - [`counters`]: what was dropped, and why.
 //!
 //! It never sees PromQL, and it knows no time but the samples' own.
@@ -43,6 +43,7 @@ mod memory_tests;
 mod merge;
 mod plan;
 mod postings;
+mod present;
 pub mod reader;
 pub mod rows;
 mod samples;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{Engine, Head, Position};
+use weir_blocks::hidden::Hidden;
 use weir_blocks::testing::{Counting, check_memory, held, labels, tenant};
 use weir_blocks::view::{BlockView, Fixed, PartitionView};
 use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
@@ -259,4 +260,35 @@ fn series_that_are_kept_take_what_is_reserved_for_them() {
         ..Samples::default()
     };
     check_kept("histograms", block(20, wide), &all(i64::MIN, i64::MAX), 20);
+}
+
+#[test]
+fn a_merge_holds_no_more_of_one_series_than_it_may() {
+    let histogram = |at: usize| Histogram {
+        count: at as f64,
+        positive: Buckets { spans: vec![Span { offset: 0, length: 200 }], counts: vec![at as f64; 200] },
+        ..Histogram::empty(0)
+    };
+    let of = |first: i64, is_histogram: bool| {
+        block(3, move |i| Samples {
+            timestamps: (first..first + 50).collect(),
+            values: (0..50).map(f64::from).collect(),
+            histograms: if is_histogram {
+                (0..50).map(|at| (at, Arc::new(histogram(i + at as usize)))).collect()
+            } else {
+                Vec::new()
+            },
+            ..Samples::default()
+        })
+    };
+    let merged = |is_histogram: bool, bytes_max: u64| {
+        let blocks = [of(0, is_histogram), of(50, is_histogram)];
+        let counters = super::MetricsCounters::default();
+        super::merge::merge_without(&blocks, (&Hidden::default(), &mut 0), super::writer::Resolutions::new(), (&counters, bytes_max))
+    };
+    // A hundred histograms of 1.6 kB, of each of three series.
+    assert_eq!(merged(true, 1 << 20).unwrap()[0].summary.records, 300);
+    let error = merged(true, 100 << 10).err().unwrap().to_string();
+    assert!(error.contains("the samples of one series take"), "{error}");
+    assert_eq!(merged(false, 100 << 10).unwrap()[0].summary.records, 300);
 }

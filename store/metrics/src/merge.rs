@@ -6,10 +6,11 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_model::label::NAME;
 use weir_model::metric::Family;
-use weir_model::select::{NoBudget, Reservation};
+use weir_model::select::{Budget, NoBudget, ReadError, Reservation};
 
 use super::aggregates;
 use super::block::MetricsBlock;
@@ -25,10 +26,15 @@ use weir_blocks::engine::BuiltBlock;
 use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Merge, SegmentError};
 
+/// Memory of one series' samples of all blocks, histograms decoded: what `aggregator.compaction_memory_max` is by default. Numbers of a
+/// second each take it after two years. Histograms of many buckets take it sooner, above all runs of before, whose spans and bounds were
+/// not counted. Beyond it a merge is given up, and its blocks are left as they are.
+pub(crate) const SERIES_BYTES_MAX: u64 = 1 << 30;
+
 /// Blocks oldest first: where two have another value for one millisecond, the older one's stays, and of two metadata the
 /// newer one's.
 pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) -> Result<Vec<BuiltBlock>, StoreError> {
-    merge_without(blocks, (&Hidden::default(), &mut 0), resolutions(blocks), counters)
+    merge_without(blocks, (&Hidden::default(), &mut 0), resolutions(blocks), (counters, SERIES_BYTES_MAX))
 }
 
 /// A block less its hidden samples and exemplars, and less the metadata of names that had samples and have none left, and of tenants of whom all is
@@ -52,7 +58,7 @@ pub(crate) fn rewrite(
     }
     let mut left_out = 0;
     let blocks = std::slice::from_ref(block);
-    let built = merge_without(blocks, (without, &mut left_out), resolutions(blocks), counters)?;
+    let built = merge_without(blocks, (without, &mut left_out), resolutions(blocks), (counters, SERIES_BYTES_MAX))?;
     Ok((left_out > 0).then_some(built))
 }
 
@@ -71,7 +77,8 @@ pub(crate) fn downsample(
     if resolutions.iter().all(|(tenant, resolution)| *resolution == block.resolution(tenant)) {
         return Ok(None);
     }
-    merge_without(std::slice::from_ref(block), (&Hidden::default(), &mut 0), resolutions, counters).map(Some)
+    let nothing = (&Hidden::default(), &mut 0);
+    merge_without(std::slice::from_ref(block), nothing, resolutions, (counters, SERIES_BYTES_MAX)).map(Some)
 }
 
 /// Of the samples of all blocks together.
@@ -103,18 +110,50 @@ pub(crate) fn count_hidden(block: &MetricsBlock, hidden: &Hidden) -> u64 {
 /// Names by tenant.
 type Names<'a> = BTreeMap<&'a str, BTreeSet<String>>;
 
-/// Counts the samples, exemplars and metadata that it leaves out. What a tenant's samples are finer than its resolution is downsampled.
-fn merge_without(
+/// What one series may hold at once.
+struct SeriesBudget {
+    bytes_max: u64,
+    held: AtomicU64,
+}
+
+impl Budget for SeriesBudget {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if held <= self.bytes_max {
+            return Ok(());
+        }
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        let text = format!("the samples of one series take {held} bytes of memory, and may take {}", self.bytes_max);
+        Err(ReadError::Store(text))
+    }
+
+    fn release(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Counts the samples, exemplars and metadata that it leaves out. A series may take so much memory. What a tenant's samples are finer than its resolution
+/// is downsampled.
+pub(crate) fn merge_without(
     blocks: &[Arc<MetricsBlock>],
     (without, left_out): (&Hidden, &mut usize),
     resolutions: Resolutions,
-    counters: &MetricsCounters,
+    (counters, bytes_max): (&MetricsCounters, u64),
 ) -> Result<Vec<BuiltBlock>, StoreError> {
     let (mut had, mut left) = (Names::new(), Names::new());
     let mut writer = BlockWriter::with_resolutions(resolutions.clone());
     let mut dropped = Dropped::default();
     let mut merge = Merge::new(blocks.iter().map(all).collect());
-    let (mut found, mut samples, mut held) = (Vec::new(), Samples::default(), Reservation::new(&NoBudget));
+    let budget = SeriesBudget { bytes_max, held: AtomicU64::new(0) };
+    let (mut found, mut samples, mut held) = (Vec::new(), Samples::default(), Reservation::new(&budget));
     while let Some(next) = merge.next_group(&mut found) {
         let (tenant, BlockOrder(labels)) = next.map_err(failed)?;
         samples.clear();
@@ -180,6 +219,7 @@ fn all(block: &Arc<MetricsBlock>) -> impl Iterator<Item = Entry<'_>> {
 fn failed(error: SegmentError) -> StoreError {
     match error {
         SegmentError::Unreadable(error) => error,
+        SegmentError::Ended(ReadError::Store(detail)) => StoreError::engine("merge metrics", detail),
         SegmentError::Ended(error) => StoreError::engine("merge metrics", error),
     }
 }

@@ -10,7 +10,7 @@ use weir_model::metric::{Aggregate, Exemplar, Family};
 use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor,
-    SeriesExemplars,
+    SeriesExemplars, TakeLabels, each_pulled,
 };
 
 use super::MetricsEngine;
@@ -18,6 +18,7 @@ use super::aggregates;
 use super::cardinality;
 use super::exemplars;
 use super::plan::{MetricsPlan, Wanted};
+use super::present::{self, Source};
 use super::samples::Samples;
 use super::schema::MILLISECOND;
 use super::stored::{Spending, StoredSeries};
@@ -108,6 +109,14 @@ impl MetricReader for MetricsReader {
         self.open_newest(select, budget)
     }
 
+    fn present(&self, select: &MetricSelect, budget: &dyn Budget, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
+        if let Some((plan, sources, mut coverage)) = self.shown(select, budget)? {
+            present::each(&sources, &plan, budget, &mut coverage, take)?;
+            return Ok(coverage);
+        }
+        each_pulled(self.open_newest(select, budget)?, |series| if series.is_present() { take(&series.labels) } else { Ok(()) })
+    }
+
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let mut merged = self.merged(select, Wanted::Labels, budget)?;
         let mut value = Vec::new();
@@ -171,6 +180,35 @@ impl MetricReader for MetricsReader {
 }
 
 impl MetricsReader {
+    /// The heads and blocks of a select for the newest samples, with the coverage; `None` where something of one may be hidden.
+    fn shown<'a>(&self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Option<Shown<'a>>, ReadError> {
+        let plan = MetricsPlan::new(select, Wanted::Newest)?;
+        let (mut sources, mut coverage) = (Vec::new(), Coverage::default());
+        let nanos = |milliseconds: i64| milliseconds.saturating_mul(MILLISECOND);
+        let (start, end) = (nanos(plan.start_ms), nanos(plan.end_ms));
+        let horizon = self.views.horizon();
+        for view in self.views.views() {
+            budget.check()?;
+            for block in view.blocks {
+                let hidden = block.hidden.with(horizon.as_ref());
+                if hidden.touches(&plan.tenant, start.max(block.summary.first), end.min(block.summary.last)) {
+                    return Ok(None);
+                }
+                if block.block.may_match(&plan) {
+                    sources.extend(Source::of_block(block.block, &plan, &mut coverage));
+                }
+            }
+            if Hidden::default().with(horizon.as_ref()).touches(&plan.tenant, start, end) {
+                return Ok(None);
+            }
+            for head in view.heads.into_iter().filter(|head| head.may_match(&plan)) {
+                sources.push(Source::of_head(&head, &plan, budget)?);
+            }
+            coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
+        }
+        Ok(Some((plan, sources, coverage)))
+    }
+
     /// Names of the metrics that have a series in the scope. Labels alone are read, of as many series as the tenant has.
     fn visible_names(&self, scope: &Scope, budget: &dyn Budget, coverage: &mut Coverage) -> Result<BTreeSet<String>, ReadError> {
         let select = MetricSelect { scope: scope.clone(), matchers: Vec::new(), start_ms: i64::MIN, end_ms: i64::MAX };
@@ -196,6 +234,9 @@ const SUFFIXES: [&str; 9] = ["", "_total", "_info", "_bucket", "_sum", "_count",
 pub(crate) fn has_series(family: &Family, names: &BTreeSet<String>) -> bool {
     SUFFIXES.iter().any(|suffix| names.contains(&format!("{}{suffix}", family.name)))
 }
+
+/// Segments of which nothing is hidden, with their plan and coverage.
+type Shown<'a> = (Arc<MetricsPlan>, Vec<Source<'a>>, Coverage);
 
 /// The series of all segments, oldest segment first.
 pub(super) struct Merged<'a> {

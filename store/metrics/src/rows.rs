@@ -1,11 +1,12 @@
 //! Rows of a head: one a scrape, shared between the head and those who read it.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_model::label::Labels;
 use weir_model::memory::allocation;
-use weir_model::metric::{Exemplar, RowExtras};
+use weir_model::metric::{Exemplar, RowExtras, is_stale};
 
 use super::samples::Samples;
 
@@ -115,6 +116,16 @@ impl HeadSeries {
     /// Samples at these places, those of a millisecond each.
     pub(super) fn count(&self, places: &[(u32, u32)]) -> usize {
         places.iter().map(|(table, _)| self.rows(*table).len()).sum()
+    }
+
+    /// The millisecond of the newest sample at these places, and whether it is no staleness marker.
+    pub(super) fn newest(&self, places: &[(u32, u32)]) -> Option<(i64, bool)> {
+        let rows = places.iter().flat_map(|(table, column)| self.rows(*table).iter().map(move |row| (row, *column)));
+        // Of one millisecond the first stays.
+        let (row, column) = rows.min_by_key(|(row, _)| (Reverse(row.timestamp), row.arrival))?;
+        let histogram = || row.extras.as_ref().and_then(|extras| extras.histogram(column));
+        let is_present = !is_stale(row.values[column as usize]) || histogram().is_some_and(|own| !own.is_stale());
+        Some((row.timestamp, is_present))
     }
 
     /// Appends the samples at these places as they arrived.

@@ -4,10 +4,11 @@
 //! Not here: samples (`group.rs`), and who puts the sections together (`writer.rs`) or takes them apart (`block.rs`).
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
+use weir_model::intern::Index;
 use weir_model::label::{Labels, NAME};
 
+use super::head_postings::hash_pair;
 use weir_blocks::packed::{Cursor, UNPACKED_BYTES_MAX, packed, put_bytes, put_varint};
 
 /// Nanoseconds of a millisecond, the resolution of Prometheus' APIs.
@@ -107,8 +108,13 @@ impl Texts {
 /// Label pairs while a block is written: ids in the order of first sight.
 #[derive(Default)]
 pub(crate) struct PairBuilder {
-    ids: HashMap<Box<str>, HashMap<Box<str>, u32>>,
-    count: u32,
+    names: Vec<Box<str>>,
+    by_name: Index,
+    /// Number of the name, and the value.
+    pairs: Vec<(u32, Box<str>)>,
+    by_pair: Index,
+    /// Ids of the series before: most of its labels are those of the next one, in the same places.
+    before: Vec<u32>,
     bytes: usize,
 }
 
@@ -116,21 +122,51 @@ pub(crate) struct PairBuilder {
 pub(crate) const PAIR_BYTES_MAX: usize = 30;
 
 impl PairBuilder {
-    pub(crate) fn id(&mut self, name: &str, value: &str) -> u32 {
-        if let Some(id) = self.ids.get(name).and_then(|values| values.get(value)) {
-            return *id;
+    /// Appends the ids of a series' labels.
+    pub(crate) fn push(&mut self, labels: &Labels, ids: &mut Vec<u32>) {
+        let start = ids.len();
+        for (place, (name, value)) in labels.iter().enumerate() {
+            let near = self.before.get(place).copied();
+            let same = near.filter(|id| *self.pairs[*id as usize].1 == *value && self.has_name(*id, name));
+            ids.push(same.unwrap_or_else(|| self.id(near, name, value)));
         }
-        let id = self.count;
-        self.count += 1;
-        let new_name = if self.ids.contains_key(name) { 0 } else { name.len() + PAIR_BYTES_MAX };
-        self.bytes += new_name + value.len() + PAIR_BYTES_MAX;
-        self.ids.entry(name.into()).or_default().insert(value.into(), id);
+        self.before.clear();
+        self.before.extend_from_slice(&ids[start..]);
+    }
+
+    fn has_name(&self, id: u32, name: &str) -> bool {
+        *self.names[self.pairs[id as usize].0 as usize] == *name
+    }
+
+    /// `near` is one that may have the name.
+    fn id(&mut self, near: Option<u32>, name: &str, value: &str) -> u32 {
+        let near = near.filter(|id| self.has_name(*id, name)).map(|id| self.pairs[id as usize].0);
+        let number = near.unwrap_or_else(|| self.name(name));
+        let hash = hash_pair(number, value);
+        let is = |id: u32| self.pairs[id as usize].0 == number && *self.pairs[id as usize].1 == *value;
+        if let Some(found) = self.by_pair.find(hash, is) {
+            return found;
+        }
+        let id = self.pairs.len() as u32;
+        self.by_pair.insert(hash, id);
+        self.pairs.push((number, value.into()));
+        self.bytes += value.len() + PAIR_BYTES_MAX;
         id
+    }
+
+    fn name(&mut self, text: &str) -> u32 {
+        let Self { names, by_name, .. } = self;
+        let number = by_name.number(text.as_bytes(), |number| *names[number as usize] == *text);
+        if number as usize == names.len() {
+            names.push(text.into());
+            self.bytes += text.len() + PAIR_BYTES_MAX;
+        }
+        number
     }
 
     /// Pairs so far.
     pub(crate) fn count(&self) -> usize {
-        self.count as usize
+        self.pairs.len()
     }
 
     /// Bytes of the dictionary before compression, at most.
@@ -140,24 +176,25 @@ impl PairBuilder {
 
     /// The `symbols.1` section, and the sorted place of each id given so far.
     pub(crate) fn finish(self) -> (Vec<u8>, Vec<u32>) {
-        let mut places = vec![0; self.count as usize];
+        let mut names: Vec<(&str, Vec<u32>)> = self.names.iter().map(|name| (&**name, Vec::new())).collect();
+        (0..).zip(&self.pairs).for_each(|(id, (name, _))| names[*name as usize].1.push(id));
+        names.sort_unstable_by_key(|(name, _)| *name);
+        let mut places = vec![0; self.pairs.len()];
         let mut raw = Vec::new();
         let mut next = 0;
-        let mut names: Vec<_> = self.ids.into_iter().collect();
-        names.sort_by(|a, b| a.0.cmp(&b.0));
         put_varint(&mut raw, names.len() as u64);
-        for (name, values) in names {
+        for (name, mut ids) in names {
             put_bytes(&mut raw, name.as_bytes());
-            put_varint(&mut raw, values.len() as u64);
-            let mut values: Vec<_> = values.into_iter().collect();
-            values.sort_by(|a, b| a.0.cmp(&b.0));
+            put_varint(&mut raw, ids.len() as u64);
+            let value = |id: u32| self.pairs[id as usize].1.as_bytes();
+            ids.sort_unstable_by(|a, b| value(*a).cmp(value(*b)));
             let mut before: &[u8] = &[];
-            for (value, id) in &values {
-                let shared = before.iter().zip(value.as_bytes()).take_while(|(a, b)| a == b).count();
+            for id in ids {
+                let shared = before.iter().zip(value(id)).take_while(|(a, b)| a == b).count();
                 put_varint(&mut raw, shared as u64);
-                put_bytes(&mut raw, &value.as_bytes()[shared..]);
-                before = value.as_bytes();
-                places[*id as usize] = next;
+                put_bytes(&mut raw, &value(id)[shared..]);
+                before = value(id);
+                places[id as usize] = next;
                 next += 1;
             }
         }

@@ -74,6 +74,10 @@ impl<'a> LazyGroup<'a> {
         Self { block, place, budget, group: OnceCell::new(), held }
     }
 
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
     pub fn entry(&self) -> &GroupEntry {
         &self.block.groups()[self.place]
     }
@@ -114,7 +118,7 @@ impl<'a> Spending<'a> {
     }
 
     /// Before so many more are read.
-    fn spend(&mut self, count: usize) -> Result<(), ReadError> {
+    pub fn spend(&mut self, count: usize) -> Result<(), ReadError> {
         self.untold += count as u64;
         if self.untold < SPEND_AT { Ok(()) } else { self.tell() }
     }

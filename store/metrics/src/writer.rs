@@ -187,7 +187,7 @@ impl OpenBlock {
                 self.tenant_bytes += tenant.len() + 4 * NUMBER_BYTES_MAX;
             }
         }
-        self.series.extend(labels.iter().map(|(name, value)| self.pairs.id(name, value)));
+        self.pairs.push(labels, &mut self.series);
         self.ends.push(self.series.len());
         self.group.push(samples, &mut self.times);
         self.extras.push(self.ends.len() as u32 - 1, samples);
@@ -314,7 +314,7 @@ fn encode_postings(lists: &[Vec<u32>], pairs: usize) -> Vec<u8> {
     let mut postings = vec![RoaringBitmap::new(); pairs];
     for (id, list) in (0_u32..).zip(lists) {
         list.iter().for_each(|place| {
-            postings[*place as usize].insert(id);
+            postings[*place as usize].try_push(id).expect("invariant: ids ascend");
         });
     }
     let mut raw = Vec::new();

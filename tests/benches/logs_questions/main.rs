@@ -51,6 +51,7 @@ const SMALL: &str = r#"
 [aggregator]
 head_max = "48MiB"
 heads_memory_max = "192MiB"
+compaction_memory_max = "224MiB"
 [aggregator.retention]
 logs = "0s"
 metrics = "0s"

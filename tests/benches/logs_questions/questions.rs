@@ -179,6 +179,7 @@ pub fn found(question: &LogQuery, body: &str) -> String {
         return format!("{} lines", series.iter().map(|one| values(one).len()).sum::<usize>());
     }
     let point = |point: &Value| point[1].as_str().and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
-    let sum: f64 = series.iter().flat_map(values).map(|value| point(&value)).sum();
+    // The sum of nothing is -0.
+    let sum = series.iter().flat_map(values).map(|value| point(&value)).sum::<f64>() + 0.0;
     format!("{sum} lines in {} series", series.len())
 }

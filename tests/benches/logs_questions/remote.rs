@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use object_store::{ObjectStore, ObjectStoreExt};
 use weir_tests::s3::S3;
@@ -28,8 +28,9 @@ const PREFIX: &str = "questions";
 struct Proxy {
     upstream: String,
     http: reqwest::Client,
+    /// For blocks; manifests are looked at all the time, whatever is asked.
     requests: AtomicU64,
-    /// Of bodies that were answered.
+    /// Of bodies that were answered to these.
     bytes: AtomicU64,
 }
 
@@ -51,7 +52,10 @@ impl Proxy {
 }
 
 async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
-    proxy.requests.fetch_add(1, Ordering::Relaxed);
+    let is_of_block = request.method() == Method::GET && request.uri().path().contains("/blocks/");
+    if is_of_block {
+        proxy.requests.fetch_add(1, Ordering::Relaxed);
+    }
     tokio::time::sleep(LATENCY).await;
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(header::HOST);
@@ -71,7 +75,9 @@ async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response 
         Ok(body) => body,
         Err(error) => return failed(StatusCode::BAD_GATEWAY, error.to_string()),
     };
-    proxy.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+    if is_of_block {
+        proxy.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+    }
     let mut response = Response::new(Body::from(body));
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     response.headers_mut().remove(header::TRANSFER_ENCODING);

@@ -175,7 +175,9 @@ pub async fn fill_with(subject: &Subject, route: &Route, bodies: &Bodies, text: 
     let sealed =
         Stage { cpu: searchable.cpu + (end.cpu - waited.cpu), wall: searchable.wall + (end.wall - waited.wall), peak: end.peak };
     let after = Progress::of(&weir, route.topic).await;
-    assert_eq!(after.high_watermark, reached.high_watermark, "more was on the bus than was waited for: {reached:?}, {after:?}");
+    // Where heads are sealed by themselves it takes minutes, and lines of weir's own log come as well; whoever fills so counts lines.
+    let is_all = reached.blocks > 0 || after.high_watermark == reached.high_watermark;
+    assert!(is_all, "more was on the bus than was waited for: {reached:?}, {after:?}");
     Filled { searchable, head_bytes: reached.head_bytes, blocks: reached.blocks, sealed, retries, weir, folder }
 }
 

@@ -1,12 +1,13 @@
 //! The spine from outside: one weir binary after the other as a whole process (`weir up`, disk bus), the same bytes for each, and
 //! what the kernel says that it spent. The client is this benchmark and is in no figure.
 //!
-//!     cargo bench -p weir-tests --bench spine -- [logs|otlp-logs|spans|scrape …]      # without names: all of them
+//!     cargo bench -p weir-tests --bench spine -- [logs|otlp-logs|spans|scrape|series-written|series-scraped …]      # without names: all
 //!
 //! - [`logs`]: Loki's push, protobuf and snappy with structured metadata; `otlp-logs`: the same lines by OTLP, with ids as attributes, and
 //!   without attributes.
 //! - [`spans`]: OTLP in protobuf over HTTP.
 //! - [`scrape`]: ten text targets, a real Prometheus and VictoriaMetrics beside weir; [`queries`]: what all of them are asked then.
+//! - [`active`]: `series-written` and `series-scraped`: a million series of [`cluster`], and a kill (its own variables are said there).
 //! - [`fill`]: what logs and spans share: prepared bodies, sent until all of them are searchable, then sealed and compacted.
 //! - [`table`]: figures beside their goals.
 //!
@@ -15,10 +16,12 @@
 //! so many times in turn and takes the best figure of each: on a busy machine the same work takes up to a third more CPU time.
 //! Samples from the bus to the head alone: the benchmark `samples`.
 
+mod active;
+mod cluster;
+mod cluster_scrape;
 mod fill;
 mod logs;
 mod queries;
-
 mod scrape;
 mod spans;
 mod table;
@@ -32,7 +35,7 @@ use weir_tests::weir::binary;
 
 use units::{mib, now, number};
 
-const WORKS: [&str; 4] = ["logs", "otlp-logs", "spans", "scrape"];
+const WORKS: [&str; 6] = ["logs", "otlp-logs", "spans", "scrape", "series-written", "series-scraped"];
 
 /// A binary to measure, and the column that it fills.
 struct Subject {
@@ -57,7 +60,9 @@ fn main() -> ExitCode {
                     logs::bench(&subjects, &logs::OTLP_BARE).await;
                 }
                 "spans" => spans::bench(&subjects).await,
-                _ => scrape::bench(&subjects).await,
+                "scrape" => scrape::bench(&subjects).await,
+                "series-written" => active::bench(&subjects, active::Way::Write).await,
+                _ => active::bench(&subjects, active::Way::Scrape).await,
             }
         }
     });

@@ -19,6 +19,27 @@ async function given(weir) {
   return id;
 }
 
+const EVIL = 'node-<img src=x onerror="document.title=1">';
+
+/** A frontend on one node that asks a cart on another, whose clock is 5 s behind. */
+async function givenTwoClocks(weir) {
+  const id = newId();
+  const start = now() - 20_000_000_000n;
+  const at = (ms) => start + BigInt(ms) * 1_000_000n;
+  await pushSpans(weir, id, start, [
+    { service: 'frontend', node: 'node-a', id: 'aaaaaaaaaaaaaaa1', name: 'POST /checkout', from: 0, ms: 300 },
+    { service: 'frontend', node: 'node-a', id: 'aaaaaaaaaaaaaaa2', parent: 'aaaaaaaaaaaaaaa1', name: 'ask the cart', kind: 3, from: 100, ms: 100 },
+    { service: 'cart', node: EVIL, id: 'aaaaaaaaaaaaaaa3', parent: 'aaaaaaaaaaaaaaa2', name: 'GetCart', from: -4890, ms: 80 },
+  ]);
+  const of = (span) => ({ trace_id: id, span_id: `aaaaaaaaaaaaaaa${span}` });
+  await pushLogs(weir, { app: 'frontend', node: 'node-a' }, [['asks the cart', of(1), at(90)], ['has the cart', of(1), at(210)]]);
+  await pushLogs(weir, { app: 'cart', node: EVIL }, [['<b>looks</b>', of(3), at(-4880)], ['found', of(3), at(-4820)]]);
+  await pushLogs(weir, { app: 'mail', node: 'node-c' }, [['of a node without spans', { trace_id: id }, at(500)]]);
+  await eventually('its lines', async () => (await get(weir, `traces/${id}/logs`)).lines?.length === 5);
+  await eventually('its spans', async () => (await get(weir, `traces/${id}`)).trace?.spans.length === 3);
+  return id;
+}
+
 const row = (page, id) => page.locator(`[data-span="${id}"]`);
 
 export default [
@@ -86,6 +107,49 @@ export default [
     await page.getByRole('combobox', { name: 'Order' }).selectOption('oldest');
     await eventually('the other way round', async () => (await page.locator('tbody tr td:first-child').allInnerTexts()).join() === [...newest].reverse().join());
   }],
+  ['lines of a trace stand in causal order, say what they were moved by, and lead to their spans and to their addresses', async ({ page, weir }) => {
+    const id = await givenTwoClocks(weir);
+    await page.goto(`/trace/${id}`);
+    const lines = page.locator('.trace-logs .line');
+    const texts = () => lines.locator('.text').allInnerTexts();
+    const inOrder = ['asks the cart', '<b>looks</b>', 'found', 'has the cart', 'of a node without spans'];
+    await eventually('by cause', async () => (await texts()).join() === inOrder.join());
+    assert.deepEqual(await lines.locator('.moved').allTextContents(), ['', 'moved by +5 s', 'moved by +5 s', '', '']);
+    const clocks = await page.getByRole('list', { name: 'Clocks of the trace' }).innerText();
+    assert.equal(clocks.trim(), `the clock of ${EVIL} is taken to be 5 s behind, from 1 call; its lines were moved by +5 s`);
+    await page.getByText('placed by their own time alone, since no span says more: 1 line').waitFor();
+    assert.equal(await page.locator('main img, .trace-logs b').count(), 0);
+    // Each bar has a mark where its lines were written, by the clock that the bar is drawn by.
+    assert.match(await row(page, 'aaaaaaaaaaaaaaa3').innerText(), /2 lines/);
+    const [bar, mark] = await Promise.all(['.span-bar', '.span-mark'].map((part) => row(page, 'aaaaaaaaaaaaaaa3').locator(part).first().boundingBox()));
+    assert.ok(mark.x >= bar.x && mark.x <= bar.x + bar.width, 'the mark is on the bar');
+    // By keys: a line's span is chosen, and its lines stand out.
+    const span = lines.nth(1).getByRole('button', { name: 'Span cart: GetCart' });
+    await span.focus();
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/span=aaaaaaaaaaaaaaa3/);
+    await page.getByRole('complementary', { name: 'Span' }).getByRole('heading', { name: 'GetCart' }).waitFor();
+    assert.deepEqual(await page.locator('.trace-logs .line.lit .text').allInnerTexts(), ['<b>looks</b>', 'found']);
+    assert.equal(await span.getAttribute('aria-pressed'), 'true');
+    await lines.nth(1).getByRole('button', { name: /^Details/ }).focus();
+    await page.keyboard.press('Enter');
+    const place = page.locator('.trace-logs dl[aria-label="Place in the trace"]');
+    assert.match(await place.innerText(), /placed by\s+the span whose id it carries[^]*moved by\s+\+5 s, for its clock/);
+    // The time of a line leads to its address.
+    const [line] = (await get(weir, `traces/${id}/logs`)).lines.filter((one) => one.line === 'found');
+    await lines.nth(2).getByRole('link', { name: /^Permanent link of the line/ }).press('Enter');
+    await page.waitForURL(`**/line/${line.id}`);
+    await page.locator('.marked-line', { hasText: 'found' }).waitFor();
+  }],
+  ['lines of a trace without spans are shown by time', async ({ page, weir }) => {
+    const id = newId();
+    await pushLogs(weir, { app: 'spanless' }, [['one', { trace_id: id }], ['two', { trace_id: id }]]);
+    await eventually('its lines', async () => (await get(weir, `traces/${id}/logs`)).lines?.length === 2);
+    await page.goto(`/trace/${id}`);
+    await page.getByRole('heading', { name: 'No span of this trace has been seen' }).waitFor();
+    await eventually('both lines', async () => (await page.locator('.trace-logs .line .text').allInnerTexts()).join() === 'one,two');
+    await page.getByText('placed by their own time alone, since no span says more: 2 lines').waitFor();
+  }, { allow: /404 \(Not Found\)/ }],
   ['weir’s own requests are left out of the list unless asked for; one trace is one trace', async ({ page, weir }) => {
     const id = newId();
     await pushSpans(weir, id, now() - 1_000_000_000n, [{ service: 'lonely', id: 'aaaaaaaaaaaaaaa9', name: 'GET /one', from: 0, ms: 5 }]);

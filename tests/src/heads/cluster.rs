@@ -88,6 +88,8 @@ pub(super) struct Cluster {
     sequence: u64,
     shutdown: CancellationToken,
     tls: TlsConfig,
+    /// Of a head, to a query node.
+    extract_max: ByteSize,
     _directory: tempfile::TempDir,
     /// Of all nodes, and of fan-outs over them.
     pub limits: Limits,
@@ -107,6 +109,11 @@ impl Cluster {
 
     /// The same, and their listeners are like this.
     pub(super) async fn start_with(tls: TlsConfig) -> Self {
+        Self::start_within(AggregatorConfig::default().extract_max, tls).await
+    }
+
+    /// The same, and of a head they give no more than this.
+    pub(super) async fn start_within(extract_max: ByteSize, tls: TlsConfig) -> Self {
         let seed = rand::random::<u64>() >> 16;
         println!("seed {seed}");
         let directory = tempfile::tempdir().unwrap();
@@ -123,6 +130,7 @@ impl Cluster {
             sequence: 0,
             shutdown,
             tls,
+            extract_max,
             limits: Limits::default(),
             _directory: directory,
         };
@@ -150,7 +158,8 @@ impl Cluster {
             member: url.clone(),
             limits: self.limits.clone(),
         };
-        let config = AggregatorConfig { head_age_max: Duration::from_secs(1 << 40), compaction_blocks: 2, ..Default::default() };
+        let (head_age_max, extract_max) = (Duration::from_secs(1 << 40), self.extract_max);
+        let config = AggregatorConfig { head_age_max, extract_max, compaction_blocks: 2, ..Default::default() };
         let aggregator = Arc::new(Aggregator::new(config, engines(&self.clock), dependencies));
         let (consuming, stop) = (Arc::clone(&aggregator), self.shutdown.clone());
         let running = tokio::spawn(async move { consuming.run(stop).await.unwrap() });

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use weir_fanout::PartitionLabels;
+use weir_model::config::ByteSize;
 use weir_model::id::TraceId;
 use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::scope::Scope;
-use weir_model::select::{Buckets, CountBy, Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TraceSelect};
+use weir_model::select::{
+    Buckets, CountBy, Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TemplateText, TraceSelect,
+};
 use weir_model::time::TimeRange;
+use weir_tls::TlsConfig;
 
 use super::cluster::{BEGIN, Cluster};
 use super::extras::{Bits, bits};
@@ -77,7 +82,7 @@ async fn same_logs(own: &Readers, far: &Readers, when: &str) {
             let streams = readers.logs.streams(select, &NoBudget).unwrap().value;
             let mut volume = readers.logs.volume(select, 10_000_000_000, &NoBudget).unwrap().value;
             volume.sort_by(|a, b| (a.bucket, &a.stream, a.level).cmp(&(b.bucket, &b.stream, b.level)));
-            (streams, volume, counts(readers, select))
+            (streams, volume, counts(readers, select), templates(readers, select))
         };
         let (a, b) = (select.clone(), select);
         let expected = own.read(move |readers| both(readers, &a)).await;
@@ -94,6 +99,22 @@ fn counts(readers: &Readers, select: &LogSelect) -> BTreeMap<(Labels, i64, u8, L
         let key = (count.stream.clone(), count.bucket, count.severity, count.metadata.clone());
         let sum = sums.entry(key).or_default();
         *sum = (sum.0 + count.lines, sum.1 + count.bytes);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(coverage.unwrap().missing, Vec::<String>::new());
+    sums
+}
+
+/// By template or line, level and bucket.
+fn templates(readers: &Readers, select: &LogSelect) -> BTreeMap<(bool, Vec<u8>, u8, i64), u64> {
+    let buckets = Buckets::new(7_000_000_000, BEGIN + 3).unwrap();
+    let mut sums = BTreeMap::<_, u64>::new();
+    let coverage = readers.logs.templates(select, buckets, &NoBudget, &mut |count| {
+        let (has_template, text) = match count.text {
+            TemplateText::Constant(text) => (true, text.as_bytes()),
+            TemplateText::Line(line) => (false, line),
+        };
+        *sums.entry((has_template, text.to_vec(), count.severity, count.bucket)).or_default() += count.lines;
         ControlFlow::Continue(())
     });
     assert_eq!(coverage.unwrap().missing, Vec::<String>::new());
@@ -219,6 +240,26 @@ async fn a_query_node_answers_what_the_owners_would() {
     same_logs(&own, &far, "compacted").await;
     same_samples(&own, &far, "compacted").await;
     same_traces(&own, &far, "compacted").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn templates_that_are_more_than_an_owner_gives_are_counted_from_lines() {
+    let mut cluster = Cluster::start_within(ByteSize::kib(2), TlsConfig::default()).await;
+    let (fan_out, metrics) = cluster.fan_out();
+    let (own, far) = (cluster.own(), Readers::of(&fan_out));
+    for when in ["unsealed", "half sealed"] {
+        cluster.write_lines(40).await;
+        cluster.caught_up().await;
+        for select in selects() {
+            let (a, b) = (select.clone(), select.clone());
+            let expected = own.read(move |readers| templates(readers, &a)).await;
+            assert_eq!(far.read(move |readers| templates(readers, &b)).await, expected, "{when}: {select:?}");
+        }
+        cluster.seal().await;
+        cluster.pass(3_000_000_000);
+    }
+    let labels = PartitionLabels { kind: "logs", outcome: "too_large" };
+    assert!(metrics.parts.get_or_create(&labels).get() > 0, "owners have refused");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,8 @@
 import { signal } from '@preact/signals';
 import { MS, nowNanos } from './time';
 import type {
-  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Outage, Path, PromData, RuleGroup, Trace, TraceSummary, Usage, VolumeAnswer,
+  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Outage, Path, PromData, RuleGroup, Trace, TraceLogsAnswer, TraceSummary, Usage,
+  VolumeAnswer,
 } from './types';
 
 /** What went wrong, in the server's words; `status` 0 when no answer came. */
@@ -108,6 +109,8 @@ export const api = {
     get<LogsAnswer>(`${own}/logs/line/${encodeURIComponent(id)}`, { context }, signal),
   trace: (id: string, signal?: AbortSignal) =>
     get<{ trace: Trace; coverage: Coverage }>(`${own}/traces/${encodeURIComponent(id)}`, {}, signal),
+  traceLogs: (id: string, limit: number, signal?: AbortSignal) =>
+    get<TraceLogsAnswer>(`${own}/traces/${encodeURIComponent(id)}/logs`, { limit }, signal),
   traces: (query: Query, signal?: AbortSignal) => get<{ traces: TraceSummary[]; coverage: Coverage }>(`${own}/traces`, query, signal),
   services: (signal?: AbortSignal) => get<{ services: string[] }>(`${own}/traces/services`, {}, signal),
   operations: (service: string, signal?: AbortSignal) =>

@@ -130,6 +130,36 @@ export interface LogsAnswer {
   stats?: { lines_scanned: number; took_ms: number };
 }
 
+/** A line of a trace, and where it belongs on the clock of the trace's root. */
+export interface PlacedLine extends Line {
+  at: string;
+  /** By what it was placed: `time` when nothing said more. */
+  placed: 'span' | 'clock' | 'stream' | 'time';
+  moved_by_clock: string;
+  moved_by_span: string;
+  moved_by_stream: string;
+}
+
+/** What has to be added to a clock's times for those of the trace's root, and from how many calls that is known. */
+export interface NodeClock {
+  clock: string;
+  offset: string;
+  calls: number;
+}
+
+export interface TraceLogsAnswer {
+  /** In the order of their places. */
+  lines: PlacedLine[];
+  order: 'causal' | 'mixed' | 'time';
+  moved: number;
+  clocks: NodeClock[];
+  /** Why the spans were not read; else empty. */
+  spans_refused: string;
+  /** The trace has more lines than were asked for. */
+  more: boolean;
+  coverage: Coverage;
+}
+
 export interface VolumeBucket {
   t: string;
   level: string;

@@ -7,10 +7,10 @@ import { useVirtual } from '../parts/virtual';
 import type { Line } from '../core/types';
 import { arrange, type Order } from './order';
 import type { Mark } from './lines';
-import { LineRow } from './row';
+import { LineRow, type Beside } from './row';
 
-interface Props {
-  lines: Line[];
+interface Props<L extends Line> {
+  lines: L[];
   /** The order that the lines are in. */
   order: Order;
   wanted: Mark[];
@@ -28,11 +28,13 @@ interface Props {
   onEdge?: (there: boolean) => void;
   /** Whether j, k and Enter are this list's; a view has one list that they belong to. */
   keys?: boolean;
+  /** What the view says beside a line, and when it puts it; else its time is its place. */
+  beside?: (line: L) => Beside;
 }
 
 const ROW_PX = 22;
 
-export function LineList({ lines, order, wanted, query = '{}', wrap, day, marked, label, header, footer, edge, onEdge, keys = true }: Props) {
+export function LineList<L extends Line>({ lines, order, wanted, query = '{}', wrap, day, marked, label, header, footer, edge, onEdge, keys = true, beside }: Props<L>) {
   const scroller = useRef<HTMLDivElement>(null);
   const placed = useMemo(() => arrange(lines, order), [lines, order]);
   const following = useRef(true);
@@ -79,7 +81,7 @@ export function LineList({ lines, order, wanted, query = '{}', wrap, day, marked
               data-selected={line.id === selected || undefined} aria-setsize={lines.length} aria-posinset={item.index + 1}
               ref={(node) => { if (node) virtual.measureElement(node); }} style={{ transform: `translateY(${item.start}px)` }}
             >
-              <LineRow line={line} head={head} query={query} open={open.has(line.id)} wanted={wanted} day={day} marked={line.id === marked} onToggle={() => toggle(line.id)} />
+              <LineRow line={line} head={head} query={query} open={open.has(line.id)} wanted={wanted} day={day} marked={line.id === marked} beside={beside?.(line)} onToggle={() => toggle(line.id)} />
             </div>
           );
         })}

@@ -33,18 +33,18 @@ export function join(old: Line[], more: Line[], most: number, order: Order, keep
 }
 
 /** A line where it stands in the list. `head` is the line that it continues. */
-export interface Placed {
-  line: Line;
-  head?: Line;
+export interface Placed<L extends Line = Line> {
+  line: L;
+  head?: L;
 }
 
 /** A line that continues another comes at once after it. */
 const TOGETHER = SECOND;
 
 /** Lines in that order, but what continues a line of its stream stands below it. */
-export function arrange(lines: Line[], order: Order): Placed[] {
-  const groups: Placed[][] = [];
-  const open = new Map<string, Placed[]>();
+export function arrange<L extends Line>(lines: L[], order: Order): Placed<L>[] {
+  const groups: Placed<L>[][] = [];
+  const open = new Map<string, Placed<L>[]>();
   for (const line of order === 'oldest' ? lines : [...lines].reverse()) {
     const group = open.get(streamOf(line));
     const last = group?.[group.length - 1]?.line;

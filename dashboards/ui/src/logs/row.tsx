@@ -1,5 +1,6 @@
 // One log line: a row, and what opens under it. Whatever is in the line stays text.
 import { useState } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
 import { bytes, clock, nanos, plain } from '../core/format';
 import { withLabelFilter, withMatcher } from '../core/logql';
 import { go, path, setParams, to } from '../core/route';
@@ -11,6 +12,17 @@ import { cutAt, levelName, levelOf, levelTest, OPEN_CHARS, rowRuns, sourceOf, tr
 /** Around a line, to look for the others of its trace. */
 const HOUR = 3600n * SECOND;
 
+/** What a view says of a line beyond what is in it. */
+export interface Beside {
+  /** Where the view puts it in time. */
+  at: bigint;
+  cells: ComponentChildren;
+  /** What its details say of it first. */
+  fields: Record<string, string>;
+  /** Whether it stands out from the others. */
+  lit: boolean;
+}
+
 interface Props {
   line: Line;
   /** The line that this one continues: it stands for time, level and source. */
@@ -20,13 +32,15 @@ interface Props {
   wanted: Mark[];
   day: boolean;
   marked?: boolean;
+  beside?: Beside | undefined;
   onToggle: () => void;
 }
 
-export function LineRow({ line, head, query, open, wanted, day, marked, onToggle }: Props) {
+export function LineRow({ line, head, query, open, wanted, day, marked, beside, onToggle }: Props) {
   const own = levelOf(levelName(line));
   const level = head && own === 'none' ? levelOf(levelName(head)) : own;
-  const at = nanos(line.t);
+  const at = beside?.at ?? nanos(line.t);
+  const when = <time dateTime={isoNanos(at)} title={isoNanos(at)}>{clock(at, day)}</time>;
   const click = (event: MouseEvent) => {
     // A click that ends a selection of text copies; it does not open.
     if ((event.target as Element).closest('a,button') || !window.getSelection()?.isCollapsed) return;
@@ -34,14 +48,15 @@ export function LineRow({ line, head, query, open, wanted, day, marked, onToggle
   };
   return (
     <>
-      <div class={`line level-${level}${marked ? ' marked-line' : ''}${head ? ' continued' : ''}`} onClick={click}>
+      <div class={`line level-${level}${marked ? ' marked-line' : ''}${head ? ' continued' : ''}${beside?.lit ? ' lit' : ''}`} onClick={click}>
         <button type="button" class="opener" aria-expanded={open} aria-label={`Details of the line at ${clock(at)}`} onClick={onToggle}>{open ? '▾' : '▸'}</button>
-        <time dateTime={isoNanos(at)} title={isoNanos(at)}>{clock(at, day)}</time>
+        {beside ? <a class="when" href={to(`/line/${encodeURIComponent(line.id)}`)} aria-label={`Permanent link of the line at ${clock(at)}`}>{when}</a> : when}
+        {beside?.cells}
         {level === 'none' || head ? <span class="level" /> : <button type="button" class="level" title={`Only ${level}`} aria-label={`Only lines of level ${level}`} onClick={() => narrow(withLabelFilter(query, 'detected_level', levelTest(level)))}>{level}</button>}
         <span class="source" title={sourceOf(line.stream)}>{head ? '' : sourceOf(line.stream)}{!head && line.stream['stream'] === 'stderr' && <span class="fd"> stderr</span>}</span>
         <span class="text">{inked(rowRuns(line.line), wanted)}</span>
       </div>
-      {open && <Details line={line} query={query} />}
+      {open && <Details line={line} query={query} about={beside?.fields} />}
     </>
   );
 }
@@ -56,7 +71,7 @@ function marks(text: string, wanted: Mark[]) {
   return parts.length === 1 ? text : parts.map((part, i) => (i % 2 === 1 ? <mark key={i}>{part}</mark> : part));
 }
 
-function Details({ line, query }: { line: Line; query: string }) {
+function Details({ line, query, about }: { line: Line; query: string; about: Record<string, string> | undefined }) {
   const [whole, setWhole] = useState(false);
   const at = nanos(line.t);
   const trace = traceOf(line);
@@ -75,6 +90,7 @@ function Details({ line, query }: { line: Line; query: string }) {
         <Copy text={line.line} name="Copy line" />
         <span class="muted">{isoNanos(at)} · id {line.id}</span>
       </p>
+      <Fields title="Place in the trace" fields={about} />
       <Fields title="Stream" fields={line.stream} query={query} />
       <Fields title="Attributes" fields={line.attributes} />
       <Fields title="Parsed" fields={parsedOnly(line)} />

@@ -1,8 +1,9 @@
 // The waterfall: one row a span, virtual, j/k/Enter. Which span is chosen is the view's; which are folded is its own.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { duration } from '../core/format';
+import { counted, duration } from '../core/format';
 import { listen } from '../core/keys';
 import { useVirtual } from '../parts/virtual';
+import { MARKS_MAX } from './place';
 import { DEPTH_MAX, unfolded, type Row, type Tree } from './tree';
 
 const ROW_PX = 26;
@@ -15,11 +16,13 @@ export function hue(services: string[], service: string): string {
 
 interface Props {
   tree: Tree;
+  /** When each span's lines were written. */
+  marks: ReadonlyMap<string, bigint[]>;
   chosen: string;
   onChoose: (id: string) => void;
 }
 
-export function Waterfall({ tree, chosen, onChoose }: Props) {
+export function Waterfall({ tree, marks, chosen, onChoose }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const [folded, setFolded] = useState<ReadonlySet<string>>(new Set());
   const rows = useMemo(() => unfolded(tree.rows, folded), [tree, folded]);
@@ -58,7 +61,7 @@ export function Waterfall({ tree, chosen, onChoose }: Props) {
                 aria-setsize={rows.length} aria-posinset={item.index + 1}
                 ref={(node) => { if (node) virtual.measureElement(node); }} style={{ transform: `translateY(${item.start}px)` }}
               >
-                <SpanRow row={row} tree={tree} chosen={row.span.id === chosen} folded={folded.has(row.span.id)} onFold={() => fold(row.span.id)} onChoose={() => onChoose(row.span.id)} />
+                <SpanRow row={row} tree={tree} marks={marks.get(row.span.id) ?? []} chosen={row.span.id === chosen} folded={folded.has(row.span.id)} onFold={() => fold(row.span.id)} onChoose={() => onChoose(row.span.id)} />
               </div>
             );
           })}
@@ -81,13 +84,14 @@ function Axis({ tree }: { tree: Tree }) {
 interface RowProps {
   row: Row;
   tree: Tree;
+  marks: bigint[];
   chosen: boolean;
   folded: boolean;
   onFold: () => void;
   onChoose: () => void;
 }
 
-function SpanRow({ row, tree, chosen, folded, onFold, onChoose }: RowProps) {
+function SpanRow({ row, tree, marks, chosen, folded, onFold, onChoose }: RowProps) {
   const { span } = row;
   const failed = span.status === 'error';
   return (
@@ -99,22 +103,25 @@ function SpanRow({ row, tree, chosen, folded, onFold, onChoose }: RowProps) {
         <span class={`swatch ${hue(tree.services, span.service)}`} aria-hidden="true" style={{ background: 'var(--hue)', margin: 0, flex: 'none' }} />
         <span class="who">{span.service}</span>
         <button type="button" class="link what" aria-pressed={chosen} title={span.name}>{span.name}</button>
+        {marks.length > 0 && <span class="wrote">{marks.length < MARKS_MAX ? counted(marks.length, 'line') : `${MARKS_MAX} or more lines`}</span>}
         {failed && <span class="flag err">error</span>}
         {(row.place === 'orphan' || span.orphan) && <span class="flag lost" title="Its parent is named but has not been seen">parent not seen</span>}
         {row.place === 'ring' && <span class="flag lost" title="Its parents lead back to itself">ring of parents</span>}
       </div>
-      <Bar row={row} tree={tree} failed={failed} />
+      <Bar row={row} tree={tree} marks={marks} failed={failed} />
     </div>
   );
 }
 
-function Bar({ row, tree, failed }: { row: Row; tree: Tree; failed: boolean }) {
+function Bar({ row, tree, marks, failed }: { row: Row; tree: Tree; marks: bigint[]; failed: boolean }) {
   const whole = Number(tree.end - tree.start) || 1;
-  const left = (Number(row.start - tree.start) / whole) * 100;
+  const placeOf = (at: bigint) => (Number(at - tree.start) / whole) * 100;
+  const left = placeOf(row.start);
   const width = (Number(row.duration) / whole) * 100;
   return (
     <div class="span-time">
       <span class={`span-bar ${hue(tree.services, row.span.service)}${failed ? ' err' : ''}`} style={{ left: `${left.toFixed(3)}%`, width: `${width.toFixed(3)}%` }} />
+      {marks.map(placeOf).filter((place) => place >= 0 && place <= 100).map((place, i) => <span key={i} class="span-mark" aria-hidden="true" style={{ left: `${place.toFixed(3)}%` }} />)}
       <span class={`span-took${left + width > 85 && left < 15 ? ' inside' : ''}`} style={labelPlace(left, width)}>{duration(row.duration)}</span>
     </div>
   );

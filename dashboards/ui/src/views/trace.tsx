@@ -1,23 +1,25 @@
 // One trace by its id: waterfall, the chosen span, and the trace's log lines.
 import { useMemo } from 'preact/hooks';
 import { api } from '../core/api';
-import { useAsk } from '../core/ask';
+import { useAsk, type Asked } from '../core/ask';
 import { clock, count, counted, duration } from '../core/format';
 import { params, setParams, to } from '../core/route';
-import { isoNanos, SECOND } from '../core/time';
-import type { Line, Trace } from '../core/types';
-import { join, readOrder } from '../logs/order';
-import { OrderPicker } from '../parts/order';
-import { LineList } from '../logs/list';
+import type { Trace, TraceLogsAnswer } from '../core/types';
 import { CoverageNote, ErrorNote } from '../parts/notes';
+import { TraceLogs } from '../traces/logs';
+import { marksOf } from '../traces/place';
 import { SpanDetails } from '../traces/span';
 import { buildTree, readTraceId, type Tree } from '../traces/tree';
 import { hue, Waterfall } from '../traces/waterfall';
 import { TraceIdField } from './traces';
 
+/** So many lines of a trace are shown; the log search has all of them. */
+const LINES_MAX = 1000;
+
 export function TracePage({ id: typed }: { id: string }) {
   const id = readTraceId(typed);
   const asked = useAsk(id, (signal) => api.trace(id ?? '', signal));
+  const logs = useAsk(id, (signal) => api.traceLogs(id ?? '', LINES_MAX, signal));
   const trace = asked.error ? undefined : asked.data?.trace;
   return (
     <section class="fill">
@@ -28,7 +30,8 @@ export function TracePage({ id: typed }: { id: string }) {
         : <ErrorNote error={asked.error} />}
       {id && asked.busy && !trace && !asked.error && <p class="muted pad" role="status">Looking for the trace …</p>}
       {trace && <CoverageNote coverage={asked.data?.coverage} />}
-      {trace && <Whole trace={trace} />}
+      {trace && <Whole trace={trace} logs={logs} />}
+      {id && asked.error && <Lines id={id} tree={undefined} logs={logs} />}
     </section>
   );
 }
@@ -44,22 +47,31 @@ function Unseen({ id, said }: { id: string; said: string }) {
   );
 }
 
-function Whole({ trace }: { trace: Trace }) {
+/** Asked of the address, not of a drawing: two keys may come before the next one. */
+function choose(id: string): void {
+  setParams({ span: id === params.value.get('span') ? undefined : id }, 'replace');
+}
+
+function Whole({ trace, logs }: { trace: Trace; logs: Asked<TraceLogsAnswer> }) {
   const tree = useMemo(() => buildTree(trace.spans), [trace]);
   const chosen = params.value.get('span') ?? '';
   const span = trace.spans.find((one) => one.id === chosen);
-  // Asked of the address, not of this drawing: two keys may come before the next one.
-  const choose = (id: string) => setParams({ span: id === params.value.get('span') ? undefined : id }, 'replace');
+  const marks = useMemo(() => marksOf(logs.data?.lines ?? []), [logs.data]);
   return (
     <>
       <Head trace={trace} tree={tree} />
       <div class={span ? 'columns' : 'columns one'}>
-        <Waterfall tree={tree} chosen={chosen} onChoose={choose} />
+        <Waterfall tree={tree} marks={marks} chosen={chosen} onChoose={choose} />
         {span && <SpanDetails span={span} traceStart={tree.start} traceId={trace.id} />}
       </div>
-      <TraceLogs trace={trace} tree={tree} />
+      <Lines id={trace.id} tree={tree} logs={logs} />
     </>
   );
+}
+
+/** Who may not read spans, or has none, has the lines all the same. */
+function Lines({ id, tree, logs }: { id: string; tree: Tree | undefined; logs: Asked<TraceLogsAnswer> }) {
+  return <TraceLogs id={id} tree={tree} answer={logs.error ? undefined : logs.data} error={logs.error} busy={logs.busy} chosen={params.value.get('span') ?? ''} onChoose={choose} />;
 }
 
 function Head({ trace, tree }: { trace: Trace; tree: Tree }) {
@@ -92,25 +104,4 @@ function Completeness({ trace, tree }: { trace: Trace; tree: Tree }) {
       {missing.length > 0 ? `incomplete: ${missing.join(', ')}` : growing ? '' : 'complete'}{growing && `${missing.length > 0 ? '; ' : ''}may still grow`}
     </span>
   );
-}
-
-function TraceLogs({ trace, tree }: { trace: Trace; tree: Tree }) {
-  const [start, end] = [tree.start - 300n * SECOND, tree.end + 300n * SECOND];
-  const asked = useAsk(`${trace.id}${start}`, (signal) => linesOf(trace.id, start, end, signal));
-  const order = readOrder(params.value, 'oldest');
-  const lines = useMemo(() => join([], asked.data ?? [], 1000, order), [asked.data, order]);
-  const search = to('/logs', { trace: trace.id, from: isoNanos(start), to: isoNanos(end) });
-  return (
-    <div class="trace-logs">
-      <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : counted(lines.length, 'line')}</span><a href={search}>Open in log search</a><OrderPicker preferred="oldest" /></div>
-      <ErrorNote error={asked.error} />
-      {lines.length > 0 && <LineList key={order} lines={lines} order={order} wanted={[]} wrap={false} day={false} keys={false} label={`Log lines of the trace, ${order} first`} />}
-    </div>
-  );
-}
-
-/** The lines that the log search finds for the same trace. */
-async function linesOf(id: string, start: bigint, end: bigint, signal: AbortSignal): Promise<Line[]> {
-  const query = await api.logQuery({ trace: id }, signal);
-  return (await api.logs({ query, start: String(start), end: String(end), limit: 1000, direction: 'forward' }, signal)).lines;
 }

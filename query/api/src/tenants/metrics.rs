@@ -8,6 +8,7 @@ use weir_model::metric::Family;
 use weir_model::scope::{Scope, TENANT_LABEL};
 use weir_model::select::{
     Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars,
+    TakeLabels, each_pulled,
 };
 use weir_model::time::{SECOND, TimeRange};
 
@@ -44,6 +45,15 @@ impl MetricReader for TenantsMetrics {
         }
         budget.span(range(select))?;
         self.0.newest(select, budget)
+    }
+
+    fn present(&self, select: &MetricSelect, budget: &dyn Budget, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
+        if select.scope.single().is_none() {
+            let take = |series: &mut Series| if series.is_present() { take(&series.labels) } else { Ok(()) };
+            return each_pulled(self.cursor(select, budget)?, take);
+        }
+        budget.span(range(select))?;
+        self.0.present(select, budget, take)
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {

@@ -8,7 +8,7 @@ use weir_model::id::TraceId;
 use weir_model::label::Labels;
 use weir_model::select::Series;
 use weir_model::status::OwnerStatus;
-use weir_model::status::{PartitionStatus, PathStatus};
+use weir_model::status::{PartitionStatus, PathStatus, RemoteWriteError, RemoteWriteStatus};
 use weir_model::time::SECOND;
 
 use super::memory::{MemoryMetrics, two_traces};
@@ -348,6 +348,25 @@ async fn status_says_where_the_path_stands() {
         json!([{"topic": "weir.logs", "partition": 0, "owner": "", "epoch": 0, "version": 0, "answers": false, "on_bus": 7, "bus_silent_seconds": null, "searchable": 0, "sealed": 0, "lag": 0,
             "head_bytes": 0, "head_records": 0, "blocks": 0, "block_bytes": 0, "blocks_opening": 0,
             "blocks_unopened": 0, "duplicates": 0, "gaps": 0, "quarantined": 0, "losses": [[1, 2]]}])
+    );
+}
+
+#[tokio::test]
+async fn status_says_how_far_receivers_of_remote_write_are() {
+    let error = RemoteWriteError { time: "7".into(), text: "answered 400 Bad Request".into() };
+    let far = RemoteWriteStatus {
+        name: "far".into(),
+        pending_records: 3,
+        pending_bytes: 4096,
+        lag_seconds: Some(1.5),
+        last_error: Some(error),
+    };
+    let api = api(store(), Default::default(), two_traces()).with_remote_writes(Arc::new(move || vec![far.clone()]));
+    let body = get(api, "/api/weir/v1/status").await.json();
+    assert_eq!(
+        body["remote_write"],
+        json!([{"name": "far", "pending_records": 3, "pending_bytes": 4096, "lag_seconds": 1.5,
+            "last_error": {"time": "7", "text": "answered 400 Bad Request"}}])
     );
 }
 

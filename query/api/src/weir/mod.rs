@@ -117,5 +117,6 @@ async fn status(api: Call) -> Response {
         "started": api.started.to_string(),
         "outages": (api.outages)(),
         "path": api.path.status(),
+        "remote_write": (api.remote_writes)(),
     }))
 }

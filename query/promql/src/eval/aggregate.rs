@@ -8,7 +8,7 @@ use weir_model::select::label_bytes;
 
 use super::aggregate_histograms::{HistogramGroups, OnHistogram};
 use super::group_keys::GroupKeys;
-use super::{ABSENT, Eval, Row, StepRange, Value, is_absent};
+use super::{ABSENT, Eval, Row, StepRange, Value, is_absent, present};
 use crate::ast::{Aggregate, AggregateOp, Span};
 use crate::error::QueryError;
 use crate::functions::quantile;
@@ -36,18 +36,23 @@ impl<'a> Groups<'a> {
 
     /// The number of a row's group: the next one when it is the first of its group.
     fn of(&mut self, row: &Row) -> usize {
+        self.of_labels(&row.labels, row.drop_name)
+    }
+
+    /// The same of a series with these labels, whose name may be about to go.
+    pub(super) fn of_labels(&mut self, labels: &Labels, drop_name: bool) -> usize {
         let Aggregate { grouping, without, .. } = self.aggregate;
         let named = |name: &str| grouping.iter().any(|own| own == name);
         let keeps = |name: &str| if *without { name != NAME && !named(name) } else { named(name) };
         // Labels ascend by name: behind the last that stays there is nothing to look for.
         let last = self.last;
-        let may_stay = row.labels.iter().take_while(|(name, _)| last.is_none_or(|last| *name <= last));
+        let may_stay = labels.iter().take_while(|(name, _)| last.is_none_or(|last| *name <= last));
         let id = self.keys.number(may_stay.filter(|(name, _)| keeps(name)));
         if id == self.labels.len() {
-            self.labels.push(row.labels.without(|name| !keeps(name)));
+            self.labels.push(labels.without(|name| !keeps(name)));
             self.drop_name.push(false);
         }
-        self.drop_name[id] |= row.drop_name;
+        self.drop_name[id] |= drop_name;
         id
     }
 
@@ -63,11 +68,11 @@ impl<'a> Groups<'a> {
     }
 
     /// What a group takes beside its states.
-    fn bytes(&self, group: usize) -> u64 {
+    pub(super) fn bytes(&self, group: usize) -> u64 {
         2 * label_bytes(&self.labels[group])
     }
 
-    fn row(&self, group: usize, values: Vec<f64>) -> Row {
+    pub(super) fn row(&self, group: usize, values: Vec<f64>) -> Row {
         Row { labels: self.labels[group].clone(), drop_name: self.drop_name[group], values, ..Row::default() }
     }
 }
@@ -97,6 +102,9 @@ impl Eval<'_> {
 
     fn combine(&mut self, aggregate: &Aggregate, step_range: StepRange) -> Result<Vec<Row>, QueryError> {
         use OnHistogram::{Counts, Folds, Ignores};
+        if let Some(selector) = present::counted(aggregate, step_range) {
+            return self.count_present(aggregate, selector, step_range);
+        }
         match aggregate.op {
             AggregateOp::Sum => {
                 let total = |sum: &Sum| if is_absent(sum.value) { ABSENT } else { sum.total() };

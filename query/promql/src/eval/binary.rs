@@ -1,12 +1,13 @@
 //! Arithmetic and comparison: scalars with scalars, vectors with scalars, vectors with vectors.
 //!
-//! Series of two vectors find each other by signature; signatures become small numbers once, and each step then works
-//! on arrays of them.
+//! Series of two vectors find each other by signature; signatures become small numbers once. Series that are a pair at every step
+//! are combined as a whole (`binary_series`); for all others each step works on arrays of those numbers.
 
 use std::collections::{HashMap, HashSet};
 
-use weir_model::label::{Labels, NAME};
+use weir_model::label::Labels;
 
+use super::binary_series::{Numbered, Signatures, decides};
 use super::histogram_op::{self, Operand, OperatorNotes};
 use super::scalar_op::{apply, as_bool};
 use super::{ABSENT, Eval, Row, StepRange, Value, finish, is_absent};
@@ -117,35 +118,50 @@ impl Eval<'_> {
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
         let mut signatures = Signatures::default();
-        let many_ids: Vec<usize> = many.iter().map(|row| signatures.id(&row.labels, matching)).collect();
-        let one_ids: Vec<usize> = one.iter().map(|row| signatures.id(&row.labels, matching)).collect();
-        let keys = signatures.keys;
+        let [mut many, mut one] = [many, one].map(|rows| signatures.number(rows, matching));
+        let (groups, steps) = (signatures.count, step_range.steps());
+        let mut rows = self.combine_series((link, swapped), (&mut many, &mut one), (groups, steps))?;
+        if !(many.rows.is_empty() && one.rows.is_empty()) {
+            rows.extend(self.by_steps((link, start), swapped, (many, one), (groups, steps))?);
+        }
+        // Where the one side changes over time, one series of the answer comes from several pairs.
+        Ok(Value::Vector(if steps > 1 { join_where_possible(rows) } else { rows }))
+    }
+
+    /// The pairs of each step.
+    fn by_steps(
+        &mut self,
+        (link, start): (&Link, usize),
+        swapped: bool,
+        (many, one): (Numbered, Numbered),
+        (groups, steps): (usize, usize),
+    ) -> Result<Vec<Row>, QueryError> {
         let mut joiner = Joiner {
             link,
             swapped,
-            steps: step_range.steps(),
-            keys,
-            many,
-            one,
+            steps,
+            groups,
+            recent: vec![(FILLED, 0); many.rows.len()],
+            many: many.rows,
+            one: one.rows,
             rows: Vec::new(),
             at: HashMap::new(),
             by_labels: HashMap::new(),
-            first_with: Vec::new(),
+            label_of: Vec::new(),
+            last_step: Vec::new(),
             histogram_bytes: 0,
         };
         let mut accounted = 0;
-        for step in 0..step_range.steps() {
-            joiner.step(step, &many_ids, &one_ids, &mut self.operator_notes(link, start))?;
+        for step in 0..steps {
+            joiner.step(step, &many.ids, &one.ids, &mut self.operator_notes(link, start))?;
             self.tally.take(std::mem::take(&mut joiner.histogram_bytes))?;
-            self.account((joiner.rows.len() - accounted).saturating_mul(step_range.steps()))?;
+            self.account((joiner.rows.len() - accounted).saturating_mul(steps))?;
             accounted = joiner.rows.len();
             if step % 64 == 0 {
                 self.engine.budget.check()?;
             }
         }
-        let rows = joiner.rows.into_iter().filter(Row::is_present).collect();
-        // Where the one side changes over time, one series of the answer comes from several pairs.
-        Ok(Value::Vector(if step_range.steps() > 1 { join_where_possible(rows) } else { rows }))
+        Ok(joiner.rows.into_iter().filter(Row::is_present).collect())
     }
 }
 
@@ -165,26 +181,8 @@ pub(super) enum Side {
 }
 
 /// The labels that decide which series belong together.
-pub(super) fn signature(labels: &Labels, matching: &Matching) -> Labels {
-    let named = |name: &str| matching.labels.iter().any(|own| own == name);
-    if matching.on { labels.without(|name| !named(name)) } else { labels.without(|name| name == NAME || named(name)) }
-}
-
-/// Numbers for signatures.
-#[derive(Default)]
-pub(super) struct Signatures {
-    ids: HashMap<Labels, usize>,
-    pub keys: Vec<Labels>,
-}
-
-impl Signatures {
-    pub fn id(&mut self, labels: &Labels, matching: &Matching) -> usize {
-        let key = signature(labels, matching);
-        *self.ids.entry(key).or_insert_with_key(|key| {
-            self.keys.push(key.clone());
-            self.keys.len() - 1
-        })
-    }
+fn signature(labels: &Labels, matching: &Matching) -> Labels {
+    labels.without(|name| !decides(name, matching))
 }
 
 /// What stands in for an absent sample of a side.
@@ -195,17 +193,21 @@ struct Joiner<'a> {
     /// `group_right`: "many" is the right side.
     swapped: bool,
     steps: usize,
-    /// The signatures.
-    keys: Vec<Labels>,
+    /// How many match groups there are.
+    groups: usize,
     many: Vec<Row>,
     one: Vec<Row>,
     rows: Vec<Row>,
     /// Which result row a pair (many, one) has.
     at: HashMap<(usize, usize, usize), usize>,
-    /// The first result row with given labels.
-    by_labels: HashMap<Labels, usize>,
+    /// The same of each of the many side, of its pair before: of which of the one side, and the row.
+    recent: Vec<(usize, usize)>,
+    /// Numbers for the labels of a result row within its match group.
+    by_labels: HashMap<(usize, Labels), usize>,
     /// The same, of each result row.
-    first_with: Vec<usize>,
+    label_of: Vec<usize>,
+    /// The step at which those labels last had a pair, plus one.
+    last_step: Vec<usize>,
     /// What histograms of the last step take.
     histogram_bytes: u64,
 }
@@ -218,18 +220,17 @@ impl Joiner<'_> {
         one_ids: &[usize],
         notes: &mut OperatorNotes<'_>,
     ) -> Result<(), QueryError> {
-        let mut found = vec![FILLED; self.keys.len()];
+        let mut found = vec![FILLED; self.groups];
         for (i, row) in self.one.iter().enumerate().filter(|(_, row)| row.has(step)) {
             let id = one_ids[i];
             if found[id] != FILLED {
-                return Err(self.duplicate(id, found[id], i));
+                return Err(self.duplicate(found[id], i));
             }
             found[id] = i;
             debug_assert!(row.values.len() == self.steps);
         }
         let (fill_many, fill_one) = self.fills();
-        let mut matched = vec![false; self.keys.len()];
-        let mut results: HashSet<(usize, usize)> = HashSet::new();
+        let mut matched = vec![false; self.groups];
         for (i, id) in many_ids.iter().enumerate() {
             if !self.many[i].has(step) {
                 continue;
@@ -240,14 +241,14 @@ impl Joiner<'_> {
                 own => Some(self.one[own].values[step]),
             };
             if let Some(other) = other {
-                self.pair((i, found[*id], *id), (value, other), step, (&mut matched, &mut results), notes)?;
+                self.pair((i, found[*id], *id), (value, other), step, &mut matched, notes)?;
             }
         }
         let Some(fill) = fill_many else { return Ok(()) };
         for (i, id) in one_ids.iter().enumerate() {
             if self.one[i].has(step) && !matched[*id] {
                 let value = self.one[i].values[step];
-                self.pair((FILLED, i, *id), (fill, value), step, (&mut matched, &mut results), notes)?;
+                self.pair((FILLED, i, *id), (fill, value), step, &mut matched, notes)?;
             }
         }
         Ok(())
@@ -264,7 +265,7 @@ impl Joiner<'_> {
         key: (usize, usize, usize),
         (many, one): (f64, f64),
         step: usize,
-        (matched, results): (&mut [bool], &mut HashSet<(usize, usize)>),
+        matched: &mut [bool],
         notes: &mut OperatorNotes<'_>,
     ) -> Result<(), QueryError> {
         let (op, id) = (self.link.op, key.2);
@@ -289,7 +290,7 @@ impl Joiner<'_> {
                 return Err(QueryError::execution(message));
             }
         } else {
-            if !results.insert((id, self.first_with[row])) {
+            if std::mem::replace(&mut self.last_step[self.label_of[row]], step + 1) == step + 1 {
                 let message = "multiple matches for labels: grouping labels must ensure unique matches";
                 return Err(QueryError::execution(message));
             }
@@ -307,25 +308,44 @@ impl Joiner<'_> {
 
     /// The result row of a pair.
     fn row(&mut self, key: (usize, usize, usize)) -> usize {
-        if let Some(row) = self.at.get(&key) {
+        let (many, one, _) = key;
+        // One that is filled in has other labels than its neighbours here.
+        if let Some((recent, row)) = self.recent.get(many)
+            && *recent == one
+            && one != FILLED
+        {
             return *row;
         }
-        let (many, one, id) = key;
-        let side = |rows: &[Row], i: usize| rows.get(i).map_or_else(|| self.keys[id].clone(), |row| row.labels.clone());
-        let labels = result_labels(self.link, &side(&self.many, many), &side(&self.one, one));
-        let drop_name = self.link.returns_bool || self.many.get(many).is_some_and(|row| row.drop_name);
-        self.rows.push(Row { labels, drop_name, values: vec![ABSENT; self.steps], ..Row::default() });
-        let own = self.rows.len() - 1;
-        self.at.insert(key, own);
-        self.first_with.push(*self.by_labels.entry(self.rows[own].labels.clone()).or_insert(own));
-        own
+        let row = self.at.get(&key).copied().unwrap_or_else(|| self.new_row(key));
+        if let Some(recent) = self.recent.get_mut(many) {
+            *recent = (one, row);
+        }
+        row
     }
 
-    fn duplicate(&self, id: usize, a: usize, b: usize) -> QueryError {
+    fn new_row(&mut self, key: (usize, usize, usize)) -> usize {
+        let (many, one, id) = key;
+        let known = self.many.get(many).or(self.one.get(one));
+        let group = || known.map_or(Labels::EMPTY, |row| signature(&row.labels, &self.link.matching));
+        let side = |rows: &[Row], i: usize| rows.get(i).map_or_else(group, |row| row.labels.clone());
+        let labels = result_labels(self.link, &side(&self.many, many), &side(&self.one, one));
+        let drop_name = self.link.returns_bool || self.many.get(many).is_some_and(|row| row.drop_name);
+        let number = *self.by_labels.entry((id, labels.clone())).or_insert(self.last_step.len());
+        if number == self.last_step.len() {
+            self.last_step.push(0);
+        }
+        self.label_of.push(number);
+        self.rows.push(Row { labels, drop_name, values: vec![ABSENT; self.steps], ..Row::default() });
+        self.at.insert(key, self.rows.len() - 1);
+        self.rows.len() - 1
+    }
+
+    fn duplicate(&self, a: usize, b: usize) -> QueryError {
         let shown = |labels: &Labels| labels.to_string();
         let mut pair = [shown(&self.one[a].labels), shown(&self.one[b].labels)];
         pair.sort();
-        let (side, group) = (if self.swapped { "left" } else { "right" }, &self.keys[id]);
+        let side = if self.swapped { "left" } else { "right" };
+        let group = signature(&self.one[a].labels, &self.link.matching);
         QueryError::execution(format!(
             "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many \
              matching not allowed: matching labels must be unique on one side",
@@ -334,15 +354,19 @@ impl Joiner<'_> {
     }
 }
 
-fn result_labels(link: &Link, many: &Labels, one: &Labels) -> Labels {
+/// The labels of what a pair gives.
+pub(super) fn result_labels(link: &Link, many: &Labels, one: &Labels) -> Labels {
     let matching = &link.matching;
     let named = |name: &str| matching.labels.iter().any(|own| own == name);
-    let mut labels = if link.op.is_comparison() || link.op.is_trim() { many.clone() } else { many.without(finish::is_metadata) };
-    if matching.cardinality == Cardinality::OneToOne {
-        labels = labels.without(|name| named(name) != matching.on);
+    let keeps_metadata = link.op.is_comparison() || link.op.is_trim();
+    let goes = |name: &str| {
+        let is_one = matching.cardinality == Cardinality::OneToOne;
+        !keeps_metadata && finish::is_metadata(name) || is_one && named(name) != matching.on
+    };
+    if matching.include.is_empty() {
+        return many.without(goes);
     }
-    for name in &matching.include {
-        labels = labels.with(name, one.get(name));
-    }
-    labels
+    // Of a name that is there twice the last stays, and an empty value takes it away.
+    let included = matching.include.iter().map(|name| (name.as_str(), one.get(name)));
+    Labels::from_pairs(many.iter().filter(|(name, _)| !goes(name)).chain(included))
 }

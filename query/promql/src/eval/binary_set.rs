@@ -1,6 +1,6 @@
 //! `and`, `or`, `unless`: which series of one side have a partner on the other, step by step.
 
-use super::binary::Signatures;
+use super::binary_series::Signatures;
 use super::{Row, is_absent};
 use crate::ast::{BinaryOp, Link};
 
@@ -8,7 +8,7 @@ pub(super) fn combine(link: &Link, lhs: Vec<Row>, rhs: Vec<Row>, steps: usize) -
     let mut signatures = Signatures::default();
     let mut ids = |rows: &[Row]| -> Vec<usize> { rows.iter().map(|row| signatures.id(&row.labels, &link.matching)).collect() };
     let (lhs_ids, rhs_ids) = (ids(&lhs), ids(&rhs));
-    let count = signatures.keys.len();
+    let count = signatures.count;
     let mut rows = match link.op {
         BinaryOp::And => mask(lhs, &lhs_ids, &presence(&rhs, &rhs_ids, count, steps), true),
         BinaryOp::Unless => mask(lhs, &lhs_ids, &presence(&rhs, &rhs_ids, count, steps), false),

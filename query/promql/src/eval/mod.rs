@@ -8,6 +8,7 @@
 mod aggregate;
 mod aggregate_histograms;
 mod binary;
+mod binary_series;
 mod binary_set;
 mod coarse;
 mod duration;
@@ -17,6 +18,7 @@ mod histogram_op;
 mod info;
 mod made;
 mod pick;
+mod present;
 mod scalar_op;
 mod select;
 mod slide;

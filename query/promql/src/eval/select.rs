@@ -102,7 +102,7 @@ impl<'e> Eval<'e> {
         let first_ms = shift.of(step_range.time(0)).saturating_sub(lookback_ms).saturating_add(1);
         let ahead_ms = if selector.smoothed { lookback_ms } else { 0 };
         let last_ms = shift.of(step_range.time(steps - 1)).saturating_add(ahead_ms);
-        let mut row = Row::default();
+        let (mut row, mut newest) = (Row::default(), Newest::default());
         // A step looks at the newest sample alone, but for what is between two and for histograms that are compared with the one before.
         let is_newest = steps == 1 && !selector.smoothed && !self.counts_only;
         let samples = if is_newest { Samples::Newest } else { Samples::All };
@@ -118,27 +118,11 @@ impl<'e> Eval<'e> {
                 }
                 return eval.give_back(taken);
             }
-            let mut next = 0;
-            for at in step_range.times().map(|step| shift.of(step)) {
-                while one.timestamps.get(next).is_some_and(|own| *own <= at) {
-                    next += 1;
-                }
-                if selector.smoothed {
-                    row.values.push(interpolated(one, next, at, lookback_ms));
-                    continue;
-                }
-                let newest = next.checked_sub(1).filter(|i| reaches(one, *i, at, lookback_ms));
-                row.values.push(match newest {
-                    Some(i) if !is_stale(one.values[i]) => wanted(one, i, want),
-                    Some(i) if !one.histograms.is_empty() => histogram_at(one, i).map_or(ABSENT, |histogram| match want {
-                        Want::Values | Want::NumberTimes => {
-                            row.histograms.push((row.values.len() as u32, histogram.clone()));
-                            ABSENT
-                        }
-                        want => wanted(one, i, want),
-                    }),
-                    _ => ABSENT,
-                });
+            if selector.smoothed {
+                smooth(one, (step_range, shift), lookback_ms, &mut row);
+            } else {
+                newest.set(eval, one, (step_range, shift), lookback_ms)?;
+                newest.fill(one, want, &mut row);
             }
             (row.labels, row.drop_name) = (one.labels.clone(), false);
             if row.is_present() { sink(eval, &mut row) } else { Ok(()) }
@@ -155,6 +139,89 @@ fn reaches(one: &Series, i: usize, at: i64, lookback_ms: i64) -> bool {
 fn stretch_ms(one: &Series, i: usize) -> i64 {
     let place = one.aggregates.binary_search_by_key(&one.timestamps[i], |own| own.last_ms);
     place.map_or(0, |place| one.aggregates[place].resolution_ms)
+}
+
+/// Which sample each step of a series looks at: series of one scrape have the same times, in which that is found once for all.
+#[derive(Default)]
+struct Newest {
+    /// Of the series before.
+    times: Vec<i64>,
+    /// By step, [`NONE`] where no sample is young enough.
+    places: Vec<u32>,
+    /// The series before has no aggregates: what it looks at follows from its times alone.
+    is_of_times: bool,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Newest {
+    fn set(
+        &mut self,
+        eval: &mut Eval<'_>,
+        one: &Series,
+        (step_range, shift): (StepRange, Shift),
+        lookback_ms: i64,
+    ) -> Result<(), QueryError> {
+        let steps = step_range.steps();
+        let (times, is_of_times) = (&one.timestamps, one.aggregates.is_empty());
+        if self.is_of_times && is_of_times && self.places.len() == steps && self.times == *times {
+            return Ok(());
+        }
+        self.is_of_times = is_of_times;
+        if self.places.is_empty() {
+            eval.tally.take(steps.saturating_mul(size_of::<u32>()) as u64)?;
+            self.places.reserve_exact(steps);
+        }
+        let more = times.len().saturating_sub(self.times.capacity());
+        eval.tally.take(more.saturating_mul(size_of::<i64>()) as u64)?;
+        self.times.clear();
+        self.times.reserve_exact(times.len());
+        self.times.extend_from_slice(times);
+        self.places.clear();
+        let mut next = 0;
+        for at in step_range.times().map(|step| shift.of(step)) {
+            while times.get(next).is_some_and(|own| *own <= at) {
+                next += 1;
+            }
+            let newest = next.checked_sub(1).filter(|i| reaches(one, *i, at, lookback_ms));
+            self.places.push(newest.map_or(NONE, |place| place as u32));
+        }
+        Ok(())
+    }
+
+    /// Appends what is wanted of each step's sample, unless it is a staleness marker.
+    fn fill(&self, one: &Series, want: Want, row: &mut Row) {
+        if want == Want::Values && one.histograms.is_empty() {
+            // A staleness marker is what stands for no sample.
+            row.values.extend(self.places.iter().map(|place| one.values.get(*place as usize).copied().unwrap_or(ABSENT)));
+            return;
+        }
+        for place in &self.places {
+            let newest = Some(*place as usize).filter(|_| *place != NONE);
+            row.values.push(match newest {
+                Some(i) if !is_stale(one.values[i]) => wanted(one, i, want),
+                Some(i) if !one.histograms.is_empty() => histogram_at(one, i).map_or(ABSENT, |histogram| match want {
+                    Want::Values | Want::NumberTimes => {
+                        row.histograms.push((row.values.len() as u32, histogram.clone()));
+                        ABSENT
+                    }
+                    want => wanted(one, i, want),
+                }),
+                _ => ABSENT,
+            });
+        }
+    }
+}
+
+/// Appends what stands between the neighbours of each step.
+fn smooth(one: &Series, (step_range, shift): (StepRange, Shift), lookback_ms: i64, row: &mut Row) {
+    let mut next = 0;
+    for at in step_range.times().map(|step| shift.of(step)) {
+        while one.timestamps.get(next).is_some_and(|own| *own <= at) {
+            next += 1;
+        }
+        row.values.push(interpolated(one, next, at, lookback_ms));
+    }
 }
 
 fn wanted(one: &Series, i: usize, want: Want) -> f64 {

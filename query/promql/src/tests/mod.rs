@@ -3,6 +3,7 @@
 mod coarse;
 mod depth;
 mod fuzz;
+mod join;
 mod stale;
 
 #[global_allocator]

@@ -4,7 +4,7 @@
 //! are left for us, both done when the directory is opened: directories that a killed process had created but not yet
 //! fsynced are taken for durable by everybody after it, and staged files that it left behind are seen by nobody.
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -39,19 +39,28 @@ pub fn durable_local(root: &Path, now: SystemTime) -> Result<LocalFileSystem, St
     Ok(opened.with_fsync(true))
 }
 
+/// What another process takes away meanwhile (a staged file that got its name, an emptied directory) needs no sync.
 fn sync_tree(directory: &Path, now: SystemTime) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_tree(&entry.path(), now)?;
-        } else if is_staged(&entry.file_name().to_string_lossy()) {
-            let age = now.duration_since(entry.metadata()?.modified()?).unwrap_or_default();
-            if age > STAGED_AGE_MAX {
-                fs::remove_file(entry.path())?;
-            }
+        match sync_entry(&entry?, now) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced?,
         }
     }
     File::open(directory)?.sync_all()
+}
+
+fn sync_entry(entry: &DirEntry, now: SystemTime) -> io::Result<()> {
+    if entry.file_type()?.is_dir() {
+        return sync_tree(&entry.path(), now);
+    }
+    if is_staged(&entry.file_name().to_string_lossy()) {
+        let age = now.duration_since(entry.metadata()?.modified()?).unwrap_or_default();
+        if age > STAGED_AGE_MAX {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// `object_store` stages `name` as `name#1`, `name#2`, …; it refuses such names for objects.

@@ -357,6 +357,29 @@ async fn a_local_directory_keeps_everything_but_old_staged_files() {
     assert_eq!(again.load_latest().await.unwrap(), Some((1, sample())));
 }
 
+/// A query node opens the directory that an aggregator writes to.
+#[test]
+fn a_local_directory_is_opened_while_another_process_writes_and_deletes() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                for at in 0..32 {
+                    let folder = root.join(format!("logs/{at:05}"));
+                    std::fs::create_dir_all(&folder).unwrap();
+                    std::fs::write(folder.join("block#1"), "half").unwrap();
+                }
+                std::fs::remove_dir_all(root.join("logs")).unwrap();
+            }
+        });
+        let opened = (0..50).try_for_each(|_| durable_local(root, SystemTime::now()).map(drop));
+        ended.store(true, Ordering::Relaxed);
+        opened.unwrap();
+    });
+}
+
 fn any_manifest() -> impl Strategy<Value = Manifest> {
     let key =
         ("[a-c]{1,2}", "[a-z/]{1,6}").prop_map(|(tenant, source)| SourceKey { tenant: tenant.into(), source: source.into() });

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use weir_model::panic_guard;
 
 use super::super::predicate::{Edge, TokenPredicate};
-use super::super::schema::{FORMER_INDEX, IDS, INDEX, PAIRS};
+use super::super::schema::{FORMER_INDEX, INDEX};
 use super::super::tokens::{LONG, TOKEN_BYTES_MAX, fold};
-use super::cache::{IndexCache, OpenSection};
+use super::cache::IndexCache;
 use super::grams::Grams;
-use super::ids::{Ids, is_hex, is_id};
-use super::pairs::Pairs;
-use super::words::{FormerIndex, Words};
+use super::ids::{self, is_hex, is_id};
+use super::pairs;
+use super::words::Words;
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockReader;
 
@@ -27,6 +26,8 @@ pub(crate) struct BlockIndex<'a> {
     /// Chunks of the block.
     pub(crate) chunks: u32,
     pub(crate) grams: Option<&'a Grams>,
+    /// Nothing is read: what is not in memory is an error, `Unavailable`.
+    pub(crate) at_hand: bool,
 }
 
 type Found = Result<Option<RoaringBitmap>, StoreError>;
@@ -45,8 +46,8 @@ impl BlockIndex<'_> {
     pub(crate) fn verify(&self) -> Result<(), StoreError> {
         if self.reader.section_len(INDEX).is_some() {
             self.words()?;
-            self.ids()?;
-            self.pairs()?;
+            self.ids()?.verify(self)?;
+            self.pairs()?.table(self).verify()?;
         } else {
             self.former()?;
         }
@@ -58,9 +59,10 @@ impl BlockIndex<'_> {
             TokenPredicate::Token(token) | TokenPredicate::AnyCase(Edge::Whole, token) => self.chunks_with_token(&fold(token)),
             TokenPredicate::Part(edge, part) | TokenPredicate::AnyCase(edge, part) => self.chunks_with_part(*edge, &fold(part)),
             TokenPredicate::Pair { hash, id, .. } => {
-                let mut found = self.pairs()?.chunks_with(*hash);
+                let mut found = RoaringBitmap::new();
+                self.pairs()?.table(self).add_chunks_with(&pairs::row(*hash), &mut found)?;
                 if let Some(id) = id {
-                    self.ids()?.add_chunks_with(id, &mut found);
+                    self.add_chunks_with_id(id, &mut found)?;
                 }
                 Ok(Some(found))
             }
@@ -68,20 +70,26 @@ impl BlockIndex<'_> {
         }
     }
 
-    /// False when no token has a folded part at this edge.
-    fn may_have(&self, edge: Edge, part: &[u8]) -> bool {
-        is_hex(part) || self.grams.is_none_or(|grams| grams.may_have(edge, part))
+    /// False when no word, and no id that is not packed, has a folded part at this edge.
+    fn may_be_written(&self, edge: Edge, part: &[u8]) -> bool {
+        self.grams.is_none_or(|grams| grams.may_have(edge, part))
+    }
+
+    fn add_chunks_with_id(&self, id: &[u8], found: &mut RoaringBitmap) -> Result<(), StoreError> {
+        let ids = self.ids()?;
+        ids::add_chunks_with(id, |shape| ids.table(shape, self), found)
     }
 
     fn chunks_with_token(&self, token: &[u8]) -> Found {
         let mut found = RoaringBitmap::new();
-        if !self.may_have(Edge::Whole, token) {
+        let is_packed = is_id(token) && is_hex(token);
+        if !is_packed && !self.may_be_written(Edge::Whole, token) {
             return Ok(Some(found));
         }
         if token.len() > TOKEN_BYTES_MAX {
             self.ask_words(|words| words.add_chunks_with(LONG, &mut found))?;
         } else if is_id(token) {
-            self.ids()?.add_chunks_with(token, &mut found);
+            self.add_chunks_with_id(token, &mut found)?;
         } else {
             self.ask_words(|words| words.add_chunks_with(token, &mut found))?;
         }
@@ -93,15 +101,22 @@ impl BlockIndex<'_> {
             return Ok(None);
         }
         let mut found = RoaringBitmap::new();
-        if !self.may_have(edge, part) {
+        let may_be_written = self.may_be_written(edge, part);
+        if may_be_written {
+            self.ask_words(|words| {
+                words.add_chunks_with(LONG, &mut found)?;
+                if part.len() <= TOKEN_BYTES_MAX { words.add_chunks_with_part(edge, part, &mut found) } else { Ok(()) }
+            })?;
+        }
+        if !may_be_written && !is_hex(part) {
             return Ok(Some(found));
         }
-        self.ask_words(|words| {
-            words.add_chunks_with(LONG, &mut found)?;
-            if part.len() <= TOKEN_BYTES_MAX { words.add_chunks_with_part(edge, part, &mut found) } else { Ok(()) }
-        })?;
-        if found.len() < u64::from(self.chunks) {
-            self.ids()?.add_chunks_with_part(edge, part, &mut found);
+        let ids = self.ids()?;
+        for (shape, table) in ids.tables(self).filter(|(shape, _)| may_be_written || shape.is_packed()) {
+            if found.len() == u64::from(self.chunks) {
+                break;
+            }
+            ids::add_chunks_with_part((shape, &table), edge, part, &mut found)?;
         }
         Ok(Some(found))
     }
@@ -124,79 +139,6 @@ impl BlockIndex<'_> {
     fn ask_words(&self, ask: impl FnOnce(&Words) -> std::io::Result<()>) -> Result<(), StoreError> {
         let words = self.words()?;
         self.guarded(INDEX, || ask(&words))
-    }
-
-    fn words(&self) -> Result<Arc<Words>, StoreError> {
-        let open = |bytes: &[u8]| {
-            let words = self.guarded(INDEX, || Words::open(bytes))?;
-            self.check_documents(INDEX, words.documents())?;
-            Ok(OpenSection::Words(Arc::new(words)))
-        };
-        match self.section(INDEX, open)? {
-            OpenSection::Words(words) => Ok(words),
-            _ => Err(self.wrong(INDEX, "another section")),
-        }
-    }
-
-    fn ids(&self) -> Result<Arc<Ids>, StoreError> {
-        let open = |bytes: &[u8]| {
-            let ids = Ids::decode(bytes, self.chunks).map_err(|detail| self.wrong(IDS, detail))?;
-            Ok(OpenSection::Ids(Arc::new(ids)))
-        };
-        match self.section(IDS, open)? {
-            OpenSection::Ids(ids) => Ok(ids),
-            _ => Err(self.wrong(IDS, "another section")),
-        }
-    }
-
-    fn pairs(&self) -> Result<Arc<Pairs>, StoreError> {
-        let open = |bytes: &[u8]| {
-            let pairs = Pairs::decode(bytes, self.chunks).map_err(|detail| self.wrong(PAIRS, detail))?;
-            Ok(OpenSection::Pairs(Arc::new(pairs)))
-        };
-        match self.section(PAIRS, open)? {
-            OpenSection::Pairs(pairs) => Ok(pairs),
-            _ => Err(self.wrong(PAIRS, "another section")),
-        }
-    }
-
-    fn former(&self) -> Result<Arc<FormerIndex>, StoreError> {
-        let open = |bytes: &[u8]| {
-            let index = self.guarded(FORMER_INDEX, || FormerIndex::open(bytes))?;
-            self.check_documents(FORMER_INDEX, index.documents())?;
-            Ok(OpenSection::Former(Arc::new(index)))
-        };
-        match self.section(FORMER_INDEX, open)? {
-            OpenSection::Former(index) => Ok(index),
-            _ => Err(self.wrong(FORMER_INDEX, "another section")),
-        }
-    }
-
-    fn section(
-        &self,
-        name: &'static str,
-        open: impl FnOnce(&[u8]) -> Result<OpenSection, StoreError>,
-    ) -> Result<OpenSection, StoreError> {
-        self.cache.get((Arc::clone(self.path), name), || open(&self.reader.section(name)?))
-    }
-
-    /// The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.
-    fn guarded<T, E: ToString>(&self, name: &str, ask: impl FnOnce() -> Result<T, E>) -> Result<T, StoreError> {
-        match panic_guard::catch(ask) {
-            Ok(answer) => answer.map_err(|error| self.wrong(name, error)),
-            Err(_) => Err(self.wrong(name, "tantivy cannot read it")),
-        }
-    }
-
-    fn check_documents(&self, name: &str, documents: u32) -> Result<(), StoreError> {
-        match documents == self.chunks {
-            true => Ok(()),
-            false => Err(self.wrong(name, format!("{documents} chunks, {} are there", self.chunks))),
-        }
-    }
-
-    fn wrong(&self, name: &str, detail: impl ToString) -> StoreError {
-        StoreError::corrupt(self.path, format!("section {name}: {}", detail.to_string()))
     }
 }
 

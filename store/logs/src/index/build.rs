@@ -1,6 +1,6 @@
 //! The sections of a block's index in the making.
 
-use super::super::schema::{GRAMS, IDS, INDEX, PAIRS};
+use super::super::schema::{GRAMS, ID_PAGES, IDS, INDEX, PAIR_PAGES, PAIRS};
 use super::super::tokens::{LONG, Tokens};
 use super::grams::GramsBuilder;
 use super::ids::{IdsBuilder, Written};
@@ -49,8 +49,10 @@ impl IndexBuilder {
     }
 
     /// The sections, with their names.
-    pub(crate) fn finish(self) -> Result<[(&'static str, Vec<u8>); 4], StoreError> {
-        let (ids, pairs, grams) = (self.ids.finish(), self.pairs.finish(), self.grams.finish());
-        Ok([(INDEX, self.words.finish()?), (IDS, ids), (PAIRS, pairs), (GRAMS, grams)])
+    pub(crate) fn finish(self) -> Result<[(&'static str, Vec<u8>); 6], StoreError> {
+        let ((ids, id_pages), (pairs, pair_pages), grams) = (self.ids.finish(), self.pairs.finish(), self.grams.finish());
+        let sections = [(IDS, ids), (ID_PAGES, id_pages), (PAIRS, pairs), (PAIR_PAGES, pair_pages), (GRAMS, grams)];
+        let [ids, id_pages, pairs, pair_pages, grams] = sections;
+        Ok([(INDEX, self.words.finish()?), ids, id_pages, pairs, pair_pages, grams])
     }
 }

@@ -1,5 +1,6 @@
 //! Ids and numbers: tokens that repeat seldom, in tables of rows of one length each. There is no dictionary to build: rows are
-//! sorted, a whole id is found by halving, and a part of one by reading the rows from end to end, as fast as memory is.
+//! sorted, a whole id is in the one page whose rows are around it, and a part of one is found by reading the rows from end to end, as
+//! fast as memory is.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,11 @@ use roaring::RoaringBitmap;
 
 use super::super::predicate::Edge;
 use super::super::tokens::{NUMBER_BYTES_MIN, TOKEN_BYTES_MAX};
+use super::pages::{PageList, PagesBuilder, TableCode, decode_lists};
+use super::stored_table::StoredTable;
 use super::table::{SECTION_BYTES_MAX, Table, TableBuilder};
-use weir_blocks::packed::{Cursor, put_varint};
+use weir_blocks::StoreError;
+use weir_blocks::packed::Cursor;
 
 /// Fewest digits of a hexadecimal number that is taken for an id: shorter ones are words, such as the middle of a UUID.
 const HEX_BYTES_MIN: usize = 8;
@@ -21,7 +25,7 @@ const MIXED_DIGITS_MIN: usize = 3;
 
 /// How a row says an id, and how many characters that has: which table it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Shape {
+pub(super) enum Shape {
     /// Hexadecimal digits, two a byte; an odd number of them ends with a 0.
     Hex(usize),
     /// A byte each.
@@ -42,6 +46,28 @@ impl Shape {
             return Some(Self::Hex(length));
         }
         (length >= MIXED_BYTES_MIN && digits >= MIXED_DIGITS_MIN).then_some(Self::Text(length))
+    }
+
+    /// Whether it is told by digits alone: not by grams.
+    pub(super) fn is_packed(self) -> bool {
+        matches!(self, Self::Hex(_))
+    }
+
+    /// What a table of it begins with.
+    fn code(self) -> TableCode {
+        match self {
+            Self::Hex(length) => [0, length as u8],
+            Self::Text(length) => [1, length as u8],
+        }
+    }
+
+    /// Errors are sentences.
+    fn of_code(code: TableCode) -> Result<Self, String> {
+        match code {
+            [0, length] if (1..=HEX_BYTES_MAX).contains(&usize::from(length)) => Ok(Self::Hex(length.into())),
+            [1, length] if (1..=TOKEN_BYTES_MAX).contains(&usize::from(length)) => Ok(Self::Text(length.into())),
+            [code, length] => Err(format!("ids of {length} characters are coded as {code}")),
+        }
     }
 
     fn width(self) -> usize {
@@ -103,24 +129,31 @@ impl IdsBuilder {
         self.0.values().map(TableBuilder::memory).sum()
     }
 
-    /// The section.
-    pub(super) fn finish(self) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_varint(&mut out, self.0.len() as u64);
-        for (shape, table) in self.0 {
-            let (code, length) = match shape {
-                Shape::Hex(length) => (0, length),
-                Shape::Text(length) => (1, length),
-            };
-            out.extend_from_slice(&[code, length as u8]);
-            table.finish(&mut out);
-        }
-        out
+    /// The section of pages, and the one that says where they begin.
+    pub(super) fn finish(self) -> (Vec<u8>, Vec<u8>) {
+        let mut pages = PagesBuilder::default();
+        self.0.into_iter().for_each(|(shape, table)| pages.push(shape.code(), table));
+        pages.finish()
     }
 }
 
-/// The section, opened.
-pub(super) struct Ids(BTreeMap<Shape, Table>);
+/// Where the pages of each table begin.
+pub(super) struct IdLists(pub(super) BTreeMap<Shape, PageList>);
+
+impl IdLists {
+    /// Of a section of so many bytes of pages; errors are sentences.
+    pub(super) fn decode(section: &[u8], section_bytes: u64) -> Result<Self, String> {
+        let lists = decode_lists(section, section_bytes, |code| Ok(Shape::of_code(code)?.width()))?;
+        lists.into_iter().map(|(code, list)| Ok((Shape::of_code(code)?, list))).collect::<Result<_, String>>().map(Self)
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.0.values().map(PageList::memory).sum()
+    }
+}
+
+/// The section of a block of before, opened.
+pub(super) struct Ids(pub(super) BTreeMap<Shape, Table>);
 
 impl Ids {
     /// Of a block of so many chunks; errors are sentences.
@@ -128,11 +161,7 @@ impl Ids {
         let mut cursor = Cursor::new(section);
         let (mut tables, mut left) = (BTreeMap::new(), SECTION_BYTES_MAX);
         for _ in 0..cursor.count(3)? {
-            let shape = match cursor.array::<2>()? {
-                [0, length] if (1..=HEX_BYTES_MAX).contains(&usize::from(length)) => Shape::Hex(length.into()),
-                [1, length] if (1..=TOKEN_BYTES_MAX).contains(&usize::from(length)) => Shape::Text(length.into()),
-                [code, length] => return Err(format!("ids of {length} characters are coded as {code}")),
-            };
+            let shape = Shape::of_code(cursor.array::<2>()?)?;
             let table = Table::decode(&mut cursor, shape.width(), documents, &mut left);
             let table = table.map_err(|error| format!("{shape:?}: {error}"))?;
             if tables.insert(shape, table).is_some() {
@@ -146,36 +175,50 @@ impl Ids {
     pub(super) fn memory(&self) -> usize {
         self.0.values().map(Table::memory).sum()
     }
+}
 
-    /// Adds the chunks with a folded token.
-    pub(super) fn add_chunks_with(&self, token: &[u8], found: &mut RoaringBitmap) {
-        let Some(shape) = Shape::of(token) else { return };
-        if let Some(table) = self.0.get(&shape) {
-            table.add_chunks_with(shape.row(token, &mut [0; TOKEN_BYTES_MAX]), found);
-        }
+/// Adds the chunks with a folded token; `table_of` gives the table of a shape. Errors with `Corrupt`.
+pub(super) fn add_chunks_with<'t>(
+    token: &[u8],
+    table_of: impl FnOnce(Shape) -> Option<StoredTable<'t>>,
+    found: &mut RoaringBitmap,
+) -> Result<(), StoreError> {
+    let Some(shape) = Shape::of(token) else { return Ok(()) };
+    match table_of(shape) {
+        Some(table) => table.add_chunks_with(shape.row(token, &mut [0; TOKEN_BYTES_MAX]), found),
+        None => Ok(()),
     }
+}
 
-    /// Adds the chunks with a token that has a folded part at this edge; the part has at least three characters.
-    pub(super) fn add_chunks_with_part(&self, edge: Edge, part: &[u8], found: &mut RoaringBitmap) {
-        let is_hex = is_hex(part);
-        for (shape, table) in &self.0 {
-            match *shape {
-                Shape::Hex(length) if length > part.len() && is_hex => add_by_digits(table, length, edge, part, found),
-                Shape::Text(length) if length > part.len() => {
-                    add_rows(table, part, |row| edge.has(row, part), found);
-                }
-                Shape::Hex(length) | Shape::Text(length) => {
-                    if length == part.len() && Shape::of(part) == Some(*shape) {
-                        table.add_chunks_with(shape.row(part, &mut [0; TOKEN_BYTES_MAX]), found);
-                    }
-                }
-            }
-        }
+/// Adds the chunks of a table's tokens that have a folded part at this edge; the part has at least three characters. Errors with
+/// `Corrupt`.
+pub(super) fn add_chunks_with_part(
+    (shape, table): (Shape, &StoredTable<'_>),
+    edge: Edge,
+    part: &[u8],
+    found: &mut RoaringBitmap,
+) -> Result<(), StoreError> {
+    match shape {
+        Shape::Hex(length) if length > part.len() => match is_hex(part) {
+            true => add_by_digits(table, length, edge, part, found),
+            false => Ok(()),
+        },
+        Shape::Text(length) if length > part.len() => add_rows(table, part, |row| edge.has(row, part), found),
+        Shape::Hex(length) | Shape::Text(length) => match length == part.len() && Shape::of(part) == Some(shape) {
+            true => table.add_chunks_with(shape.row(part, &mut [0; TOKEN_BYTES_MAX]), found),
+            false => Ok(()),
+        },
     }
 }
 
 /// The part begins in the upper or in the lower half of a byte; what of it fills whole bytes is looked for, the rest compared.
-fn add_by_digits(table: &Table, length: usize, edge: Edge, part: &[u8], found: &mut RoaringBitmap) {
+fn add_by_digits(
+    table: &StoredTable<'_>,
+    length: usize,
+    edge: Edge,
+    part: &[u8],
+    found: &mut RoaringBitmap,
+) -> Result<(), StoreError> {
     let mut digits = [0; 2 * TOKEN_BYTES_MAX];
     let mut has = |row: &[u8]| {
         let text = &mut digits[..2 * row.len()];
@@ -184,25 +227,32 @@ fn add_by_digits(table: &Table, length: usize, edge: Edge, part: &[u8], found: &
     };
     for begun in [0, 1] {
         let whole = &part[begun..begun + (part.len() - begun) / 2 * 2];
-        add_rows(table, pack(whole, &mut [0; TOKEN_BYTES_MAX]), &mut has, found);
+        add_rows(table, pack(whole, &mut [0; TOKEN_BYTES_MAX]), &mut has, found)?;
     }
+    Ok(())
 }
 
 /// Adds the chunks of rows that contain the bytes, at least one, and pass.
-fn add_rows(table: &Table, bytes: &[u8], mut passes: impl FnMut(&[u8]) -> bool, found: &mut RoaringBitmap) {
-    let (rows, width) = (table.rows(), table.width());
+fn add_rows(
+    table: &StoredTable<'_>,
+    bytes: &[u8],
+    mut passes: impl FnMut(&[u8]) -> bool,
+    found: &mut RoaringBitmap,
+) -> Result<(), StoreError> {
+    let (rows, width) = (table.rows()?, table.width());
     let finder = Finder::new(bytes);
     let mut from = 0;
     while let Some(at) = finder.find(&rows[from..]).map(|at| from + at) {
         let (row, within) = (at / width, at % width);
         let start = row * width;
         if within + bytes.len() <= width && passes(&rows[start..start + width]) {
-            table.add_chunks_of(row, found);
+            table.add_chunks_of(row, found)?;
             from = start + width;
         } else {
             from = at + 1;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -249,7 +299,15 @@ mod tests {
         for (chunk, tokens) in (0..).zip(&chunks) {
             assert!(tokens.iter().all(|token| builder.push(token, chunk).is_some()));
         }
-        let ids = Ids::decode(&builder.finish(), 12).unwrap();
+        let (pages, directory) = builder.finish();
+        let lists = IdLists::decode(&directory, pages.len() as u64).unwrap();
+        let tables: BTreeMap<Shape, Table> = lists
+            .0
+            .iter()
+            .map(|(shape, list)| {
+                (*shape, list.decode_page(0, &pages[list.range(0).start as usize..list.range(0).end as usize], 12).unwrap())
+            })
+            .collect();
         let mut asked = 0;
         for token in chunks.iter().flatten() {
             for start in (0..token.len() - 3).step_by(3) {
@@ -257,7 +315,9 @@ mod tests {
                     let Some(part) = token.get(start..end).filter(|part| part.len() >= 3) else { continue };
                     for edge in [Edge::Start, Edge::End, Edge::Anywhere] {
                         let mut found = RoaringBitmap::new();
-                        ids.add_chunks_with_part(edge, part, &mut found);
+                        for (shape, table) in &tables {
+                            add_chunks_with_part((*shape, &StoredTable::Whole(table)), edge, part, &mut found).unwrap();
+                        }
                         let has = |chunk: &u32| chunks[*chunk as usize].iter().any(|token| edge.has(token, part));
                         let expected: Vec<u32> = (0..12).filter(has).collect();
                         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{edge:?} {}", String::from_utf8_lossy(part));
@@ -266,7 +326,7 @@ mod tests {
                 }
             }
             let mut found = RoaringBitmap::new();
-            ids.add_chunks_with(token, &mut found);
+            add_chunks_with(token, |shape| tables.get(&shape).map(StoredTable::Whole), &mut found).unwrap();
             let has = |chunk: &u32| chunks[*chunk as usize].contains(token);
             assert_eq!(found.iter().collect::<Vec<_>>(), (0..12).filter(has).collect::<Vec<_>>());
         }

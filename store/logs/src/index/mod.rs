@@ -5,8 +5,9 @@
 //!   from end to end for a part of one;
 //! - [`pairs`]: which chunks have a name with a value among their metadata, by a hash of both;
 //! - [`grams`]: whether a block has a word at all; always in memory;
-//! - `table`: sorted rows with the chunks of each, which ids and pairs are made of;
-//! - `build`: the four sections in the making; [`ask`]: one block's, asked; `cache`: what is open of them.
+//! - `table`: sorted rows with the chunks of each, which ids and pairs are made of; `pages`: tables in pages, of which one is read
+//!   for a row; `stored_table`: a table wherever it lies;
+//! - `build`: the sections in the making; [`ask`]: one block's, asked; `sections` opens them, `cache` keeps what is open.
 //!
 //! Tokens come folded (`tokens`): upper and lower case are the same here. What each byte means: `docs/formats/logs_block.md`.
 
@@ -16,7 +17,10 @@ mod cache;
 mod files;
 mod grams;
 mod ids;
+mod pages;
 mod pairs;
+mod sections;
+mod stored_table;
 mod table;
 mod words;
 

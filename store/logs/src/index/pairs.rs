@@ -1,10 +1,13 @@
 //! Which chunks have lines with a name and a value among their metadata: hashes of both, with the chunks of each.
 
-use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::pages::{PageList, PagesBuilder, TableCode, decode_lists};
 use super::table::{SECTION_BYTES_MAX, Table, TableBuilder};
 use weir_blocks::packed::Cursor;
+
+/// Of the one table: rows as they are, of four bytes.
+const CODE: TableCode = [1, HASH_BYTES as u8];
 
 /// 32 bits: of a million pairs in a block one question in four thousand reads a chunk for nothing.
 const HASH_BYTES: usize = size_of::<u32>();
@@ -40,43 +43,38 @@ impl PairsBuilder {
 
     /// The next chunk's.
     pub(super) fn push(&mut self, pairs: &[u32], chunk: u32) {
-        pairs.iter().for_each(|pair| self.0.push(&pair.to_be_bytes(), chunk));
+        pairs.iter().for_each(|pair| self.0.push(&row(*pair), chunk));
     }
 
     pub(super) fn memory(&self) -> usize {
         self.0.memory()
     }
 
-    /// The section.
-    pub(super) fn finish(self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.0.finish(&mut out);
-        out
+    /// The section of pages, and the one that says where they begin.
+    pub(super) fn finish(self) -> (Vec<u8>, Vec<u8>) {
+        let mut pages = PagesBuilder::default();
+        pages.push(CODE, self.0);
+        pages.finish()
     }
 }
 
-/// The section, opened.
-pub(super) struct Pairs(Table);
+/// The row of a hash.
+pub(super) fn row(pair: u32) -> [u8; HASH_BYTES] {
+    pair.to_be_bytes()
+}
 
-impl Pairs {
-    /// Of a block of so many chunks; errors are sentences.
-    pub(super) fn decode(section: &[u8], documents: u32) -> Result<Self, String> {
-        let mut cursor = Cursor::new(section);
-        let table = Table::decode(&mut cursor, HASH_BYTES, documents, &mut { SECTION_BYTES_MAX })?;
-        cursor.end()?;
-        Ok(Self(table))
-    }
+/// Where the pages of a section of so many bytes begin; errors are sentences.
+pub(super) fn decode_list(section: &[u8], section_bytes: u64) -> Result<PageList, String> {
+    let width = |code| if code == CODE { Ok(HASH_BYTES) } else { Err(format!("a table {code:?} of pairs")) };
+    decode_lists(section, section_bytes, width)?.pop().map(|(_, list)| list).ok_or_else(|| "no table".to_owned())
+}
 
-    pub(super) fn memory(&self) -> usize {
-        self.0.memory()
-    }
-
-    /// Chunks with a pair of this hash.
-    pub(super) fn chunks_with(&self, pair: u32) -> RoaringBitmap {
-        let mut found = RoaringBitmap::new();
-        self.0.add_chunks_with(&pair.to_be_bytes(), &mut found);
-        found
-    }
+/// The section of a block of before, of so many chunks; errors are sentences.
+pub(super) fn decode_former(section: &[u8], documents: u32) -> Result<Table, String> {
+    let mut cursor = Cursor::new(section);
+    let table = Table::decode(&mut cursor, HASH_BYTES, documents, &mut { SECTION_BYTES_MAX })?;
+    cursor.end()?;
+    Ok(table)
 }
 
 #[cfg(test)]

@@ -36,20 +36,31 @@ impl TableBuilder {
         self.rows.capacity() + self.chunks.capacity() * size_of::<u32>() + self.chunks.len() * 2 * size_of::<(u64, u32)>()
     }
 
-    /// Appends the table as stored.
-    pub(super) fn finish(self, out: &mut Vec<u8>) {
-        let row = |at: u32| &self.rows[at as usize * self.width..][..self.width];
-        let mut order: Vec<(u64, u32)> = (0..self.chunks.len() as u32).map(|at| (head(row(at)), at)).collect();
+    /// The rows in pages of at most so many: of each its first row, their number and its bytes.
+    pub(super) fn finish(self, page_rows: usize, mut take: impl FnMut(&[u8], usize, Vec<u8>)) {
+        let mut order: Vec<(u64, u32)> = (0..self.chunks.len() as u32).map(|at| (head(self.row(at)), at)).collect();
         // A row's places ascend as its chunks do.
-        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))).then(a.1.cmp(&b.1)));
-        let rows: Vec<&[(u64, u32)]> = order.chunk_by(|a, b| a.0 == b.0 && row(a.1) == row(b.1)).collect();
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.row(a.1).cmp(self.row(b.1))).then(a.1.cmp(&b.1)));
+        let mut rows = order.chunk_by(|a, b| a.0 == b.0 && self.row(a.1) == self.row(b.1));
+        loop {
+            let page: Vec<&[(u64, u32)]> = rows.by_ref().take(page_rows).collect();
+            let Some(first) = page.first() else { break };
+            take(self.row(first[0].1), page.len(), self.encode(&page));
+        }
+    }
+
+    fn row(&self, at: u32) -> &[u8] {
+        &self.rows[at as usize * self.width..][..self.width]
+    }
+
+    fn encode(&self, rows: &[&[(u64, u32)]]) -> Vec<u8> {
         let columns = COLUMNS.min(self.width);
         let mut keys = Vec::with_capacity(rows.len() * self.width);
-        (0..columns).for_each(|column| keys.extend(rows.iter().map(|same| row(same[0].1)[column])));
+        (0..columns).for_each(|column| keys.extend(rows.iter().map(|same| self.row(same[0].1)[column])));
         let by_column = keys.len();
-        rows.iter().for_each(|same| keys.extend_from_slice(&row(same[0].1)[columns..]));
-        let (mut counts, mut chunks) = (Vec::with_capacity(rows.len()), Vec::with_capacity(order.len() * 2));
-        for same in &rows {
+        rows.iter().for_each(|same| keys.extend_from_slice(&self.row(same[0].1)[columns..]));
+        let (mut counts, mut chunks) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() * 2));
+        for same in rows {
             put_varint(&mut counts, same.len() as u64);
             let mut before = 0;
             for (_, at) in *same {
@@ -58,10 +69,12 @@ impl TableBuilder {
                 before = chunk;
             }
         }
-        put_varint(out, rows.len() as u64);
+        let mut out = Vec::new();
+        put_varint(&mut out, rows.len() as u64);
         for run in [&keys[..by_column], &keys[by_column..], &counts, &chunks] {
-            put_packed(out, run, ZSTD_LEVEL);
+            put_packed(&mut out, run, ZSTD_LEVEL);
         }
+        out
     }
 }
 
@@ -71,6 +84,33 @@ fn head(row: &[u8]) -> u64 {
     let length = row.len().min(8);
     bytes[..length].copy_from_slice(&row[..length]);
     u64::from_be_bytes(bytes)
+}
+
+/// A run, taken from what may still be unpacked.
+fn unpacked(cursor: &mut Cursor<'_>, left: &mut usize) -> Result<Vec<u8>, String> {
+    let run = cursor.unpacked(*left)?;
+    *left -= run.len();
+    Ok(run)
+}
+
+/// The rows alone, which a table begins with: see [`Table::decode`]. Errors are sentences.
+pub(super) fn decode_rows(cursor: &mut Cursor<'_>, width: usize, left: &mut usize) -> Result<Vec<u8>, String> {
+    let count = usize::try_from(cursor.varint()?).map_err(|error| error.to_string())?;
+    let columns = unpacked(cursor, left)?;
+    let rest = unpacked(cursor, left)?;
+    let by_column = COLUMNS.min(width);
+    if count.checked_mul(by_column) != Some(columns.len()) || count.checked_mul(width - by_column) != Some(rest.len()) {
+        return Err(format!("{} and {} bytes of {count} rows of {width}", columns.len(), rest.len()));
+    }
+    let mut rows = vec![0; columns.len() + rest.len()];
+    for (at, row) in rows.chunks_exact_mut(width).enumerate() {
+        (0..by_column).for_each(|column| row[column] = columns[column * count + at]);
+        row[by_column..].copy_from_slice(&rest[at * (width - by_column)..][..width - by_column]);
+    }
+    if !rows.chunks_exact(width).zip(rows.chunks_exact(width).skip(1)).all(|(row, next)| row < next) {
+        return Err(format!("{count} rows do not ascend"));
+    }
+    Ok(rows)
 }
 
 /// A table that is read.
@@ -83,30 +123,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Reads what [`TableBuilder::finish`] wrote, of a block of so many chunks. What it unpacks is taken from `left`, which all
-    /// tables of a section share: see [`SECTION_BYTES_MAX`]. Errors are sentences.
+    /// Reads a page of [`TableBuilder::finish`], or all of a table of before, of a block of so many chunks. What it unpacks is taken
+    /// from `left`, which all tables of a section may share: see [`SECTION_BYTES_MAX`]. Errors are sentences.
     pub(super) fn decode(cursor: &mut Cursor<'_>, width: usize, documents: u32, left: &mut usize) -> Result<Self, String> {
-        let mut unpacked = |cursor: &mut Cursor<'_>| {
-            let run = cursor.unpacked(*left)?;
-            *left -= run.len();
-            Ok::<_, String>(run)
-        };
-        let count = usize::try_from(cursor.varint()?).map_err(|error| error.to_string())?;
-        let columns = unpacked(cursor)?;
-        let rest = unpacked(cursor)?;
-        let by_column = COLUMNS.min(width);
-        if count.checked_mul(by_column) != Some(columns.len()) || count.checked_mul(width - by_column) != Some(rest.len()) {
-            return Err(format!("{} and {} bytes of {count} rows of {width}", columns.len(), rest.len()));
-        }
-        let mut rows = vec![0; columns.len() + rest.len()];
-        for (at, row) in rows.chunks_exact_mut(width).enumerate() {
-            (0..by_column).for_each(|column| row[column] = columns[column * count + at]);
-            row[by_column..].copy_from_slice(&rest[at * (width - by_column)..][..width - by_column]);
-        }
-        drop((columns, rest));
-        if !rows.chunks_exact(width).zip(rows.chunks_exact(width).skip(1)).all(|(row, next)| row < next) {
-            return Err(format!("{count} rows do not ascend"));
-        }
+        let rows = decode_rows(cursor, width, left)?;
+        let count = rows.len() / width;
+        let mut unpacked = |cursor: &mut Cursor<'_>| unpacked(cursor, left);
         let counts = unpacked(cursor)?;
         let packed = unpacked(cursor)?;
         let (mut counts, mut deltas) = (Cursor::new(&counts), Cursor::new(&packed));
@@ -170,7 +192,7 @@ mod tests {
     fn table(width: usize, rows: &[(&[u8], u32)]) -> Vec<u8> {
         let (mut builder, mut out) = (TableBuilder::new(width), Vec::new());
         rows.iter().for_each(|(row, chunk)| builder.push(row, *chunk));
-        builder.finish(&mut out);
+        builder.finish(usize::MAX, |_, _, page| out = page);
         out
     }
 

@@ -84,7 +84,7 @@ fn exemplar(trace: &str, value: f64, at_ms: i64) -> Exemplar {
 }
 
 /// Batches of [`batches`], of which some rows have more than numbers.
-fn batches_with_extras() -> impl Strategy<Value = Vec<MetricBatch>> {
+pub(super) fn batches_with_extras() -> impl Strategy<Value = Vec<MetricBatch>> {
     let histograms = proptest::collection::btree_map(0..5_u32, histogram(), 0..4);
     let starts = (0..4_usize, proptest::collection::vec(0..3_i64, 5));
     let told =

@@ -1,10 +1,11 @@
 //! Who wants the newest sample of each series gets the one that reading all of them ends with, and no block is read for one that a
 //! head has newer.
 
-use proptest::prop_assert;
+use proptest::{prop_assert, prop_assert_eq};
 use weir_blocks::hidden::{Hidden, Horizon, Periods};
 use weir_model::select::SeriesCursor;
 
+use super::extras::batches_with_extras;
 use super::hidden::deletion;
 use super::*;
 
@@ -44,8 +45,47 @@ fn last(mut cursor: Box<dyn SeriesCursor + '_>) -> (Plain, usize) {
     (found, given)
 }
 
+/// Series that are there, and those whose newest of all samples says so.
+fn there(reader: &MetricsReader, select: &MetricSelect) -> (Vec<Labels>, Vec<Labels>) {
+    let (mut given, mut expected, mut series) = (Vec::new(), Vec::new(), Series::default());
+    let coverage = reader.present(select, &NoBudget, &mut |labels| {
+        given.push(labels.clone());
+        Ok(())
+    });
+    let mut cursor = reader.cursor(select, &NoBudget).unwrap();
+    while cursor.next(&mut series).unwrap() {
+        expected.extend(series.is_present().then(|| series.labels.clone()));
+    }
+    assert_eq!(coverage.unwrap(), cursor.coverage());
+    (given, expected)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_is_there_is_what_the_newest_of_all_says(
+        batches in batches_with_extras(),
+        parts in (0..12_usize, 0..12_usize),
+        span in (-60_i64..4000, 0..5000_i64),
+        matchers in matchers(),
+    ) {
+        let engine = MetricsEngine::default();
+        let (first, second) = (parts.0.min(parts.1).min(batches.len()), parts.0.max(parts.1).min(batches.len()));
+        let head = |batches: &[MetricBatch]| {
+            let head = engine.head();
+            batches.iter().for_each(|batch| insert(&head, "t", batch.clone()));
+            head
+        };
+        let mut blocks = Vec::new();
+        for batches in [&batches[..first], &batches[first..second]] {
+            blocks.extend(head(batches).build().unwrap().iter().map(|built| open(&engine, built)));
+        }
+        let reader = MetricsReader::new(Arc::new(Fixed { blocks, heads: vec![Arc::new(head(&batches[second..]))] }));
+        let select = MetricSelect { start_ms: span.0, end_ms: span.0 + span.1, ..all("t", matchers) };
+        let (given, expected) = there(&reader, &select);
+        prop_assert_eq!(given, expected);
+    }
 
     #[test]
     fn the_newest_is_the_last_of_all(
@@ -76,6 +116,8 @@ proptest! {
         let (found, given) = last(reader.newest(&select, &NoBudget).unwrap());
         prop_assert_eq!(found, expected);
         prop_assert!(given <= whole, "{} of {}", given, whole);
+        let (given, expected) = there(&reader, &select);
+        prop_assert_eq!(given, expected);
     }
 }
 
@@ -119,6 +161,18 @@ fn a_block_is_not_read_for_what_a_head_has_newer() {
         let budget = Read::default();
         let (found, _) = last(reader.newest(&all("t", Vec::new()), &budget).unwrap());
         let newest: Vec<i64> = found.values().map(|samples| samples[0].0).collect();
+        let counting = Read::default();
+        let mut there = 0;
+        let mut take = |_: &Labels| {
+            there += 1;
+            Ok(())
+        };
+        reader.present(&all("t", Vec::new()), &counting, &mut take).unwrap();
+        assert_eq!(
+            (there, counting.bytes.into_inner()),
+            (newest.len(), budget.bytes.load(Ordering::Relaxed)),
+            "the same is read"
+        );
         (newest, budget.samples.into_inner(), budget.bytes.into_inner() > 0)
     };
     assert_eq!(read(vec![Arc::new(scrapes(10))]), (vec![19, 19], 2, false));

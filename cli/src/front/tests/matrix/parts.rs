@@ -76,7 +76,7 @@ impl Cluster {
         let storing = Storing::new(&config, all, outages, None, &mut registry);
         let rules = Arc::new(RuleSet::empty());
         let of_tenants = (Arc::clone(&rules), Default::default());
-        let api = crate::up::build_api(&config, &aggregator, &clock, of_tenants, (&storing, collector.targets()), &mut registry);
+        let api = crate::up::build_api(&config, &aggregator, &clock, of_tenants, (&storing, &collector), &mut registry);
         let fanout =
             role::query::start_fanout(&config, &clock, &mut Registry::default(), (&shutdown, Default::default())).await.unwrap();
         let fanout_api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);

@@ -1,0 +1,189 @@
+//! The sections of one block's index, opened when they are first needed and kept in the cache.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use weir_model::panic_guard;
+
+use super::super::schema::{FORMER_IDS, FORMER_INDEX, FORMER_PAIRS, ID_PAGES, IDS, INDEX, PAIR_PAGES, PAIRS};
+use super::ask::BlockIndex;
+use super::cache::{OpenSection, Part};
+use super::ids::{IdLists, Ids, Shape};
+use super::pages::PageList;
+use super::pairs;
+use super::stored_table::{PagedTable, StoredTable};
+use super::table::Table;
+use super::words::{FormerIndex, Words};
+use weir_blocks::StoreError;
+
+/// The tables of ids.
+pub(super) enum OpenIds {
+    Paged(Arc<IdLists>),
+    Whole(Arc<Ids>),
+}
+
+/// The table of pairs.
+pub(super) enum OpenPairs {
+    Paged(Arc<PageList>),
+    Whole(Arc<Table>),
+}
+
+impl OpenIds {
+    /// That of a shape, if there is one; `index` is the block's own.
+    pub(super) fn table<'a>(&'a self, shape: Shape, index: &'a BlockIndex<'a>) -> Option<StoredTable<'a>> {
+        match self {
+            Self::Paged(lists) => lists.0.get(&shape).map(|list| paged(index, IDS, list)),
+            Self::Whole(ids) => ids.0.get(&shape).map(StoredTable::Whole),
+        }
+    }
+
+    /// All.
+    pub(super) fn tables<'a>(&'a self, index: &'a BlockIndex<'a>) -> impl Iterator<Item = (Shape, StoredTable<'a>)> {
+        let shapes: Vec<Shape> = match self {
+            Self::Paged(lists) => lists.0.keys().copied().collect(),
+            Self::Whole(ids) => ids.0.keys().copied().collect(),
+        };
+        shapes.into_iter().filter_map(move |shape| Some((shape, self.table(shape, index)?)))
+    }
+
+    /// Reads all of them. Errors with `Corrupt`.
+    pub(super) fn verify(&self, index: &BlockIndex<'_>) -> Result<(), StoreError> {
+        self.tables(index).try_for_each(|(_, table)| table.verify())
+    }
+}
+
+impl OpenPairs {
+    /// The one table; `index` is the block's own.
+    pub(super) fn table<'a>(&'a self, index: &'a BlockIndex<'a>) -> StoredTable<'a> {
+        match self {
+            Self::Paged(list) => paged(index, PAIRS, list),
+            Self::Whole(table) => StoredTable::Whole(table),
+        }
+    }
+}
+
+fn paged<'a>(index: &'a BlockIndex<'a>, section: &'static str, list: &'a PageList) -> StoredTable<'a> {
+    StoredTable::Paged(PagedTable { index, section, list })
+}
+
+impl BlockIndex<'_> {
+    pub(super) fn words(&self) -> Result<Arc<Words>, StoreError> {
+        let open = |bytes: &[u8]| {
+            let words = self.guarded(INDEX, || Words::open(bytes))?;
+            self.check_documents(INDEX, words.documents())?;
+            Ok(OpenSection::Words(Arc::new(words)))
+        };
+        match self.section(INDEX, open)? {
+            OpenSection::Words(words) => Ok(words),
+            _ => Err(self.wrong(INDEX, ANOTHER)),
+        }
+    }
+
+    pub(super) fn ids(&self) -> Result<OpenIds, StoreError> {
+        let Some(pages) = self.reader.section_len(IDS) else { return self.former_ids().map(OpenIds::Whole) };
+        let open = |bytes: &[u8]| {
+            let lists = IdLists::decode(bytes, pages).map_err(|detail| self.wrong(ID_PAGES, detail))?;
+            Ok(OpenSection::IdLists(Arc::new(lists)))
+        };
+        match self.section(ID_PAGES, open)? {
+            OpenSection::IdLists(lists) => Ok(OpenIds::Paged(lists)),
+            _ => Err(self.wrong(ID_PAGES, ANOTHER)),
+        }
+    }
+
+    fn former_ids(&self) -> Result<Arc<Ids>, StoreError> {
+        let open = |bytes: &[u8]| {
+            let ids = Ids::decode(bytes, self.chunks).map_err(|detail| self.wrong(FORMER_IDS, detail))?;
+            Ok(OpenSection::FormerIds(Arc::new(ids)))
+        };
+        match self.section(FORMER_IDS, open)? {
+            OpenSection::FormerIds(ids) => Ok(ids),
+            _ => Err(self.wrong(FORMER_IDS, ANOTHER)),
+        }
+    }
+
+    pub(super) fn pairs(&self) -> Result<OpenPairs, StoreError> {
+        let Some(pages) = self.reader.section_len(PAIRS) else { return self.former_pairs().map(OpenPairs::Whole) };
+        let open = |bytes: &[u8]| {
+            let list = pairs::decode_list(bytes, pages).map_err(|detail| self.wrong(PAIR_PAGES, detail))?;
+            Ok(OpenSection::PairList(Arc::new(list)))
+        };
+        match self.section(PAIR_PAGES, open)? {
+            OpenSection::PairList(list) => Ok(OpenPairs::Paged(list)),
+            _ => Err(self.wrong(PAIR_PAGES, ANOTHER)),
+        }
+    }
+
+    fn former_pairs(&self) -> Result<Arc<Table>, StoreError> {
+        let open = |bytes: &[u8]| {
+            let table = pairs::decode_former(bytes, self.chunks).map_err(|detail| self.wrong(FORMER_PAIRS, detail))?;
+            Ok(OpenSection::Table(Arc::new(table)))
+        };
+        match self.section(FORMER_PAIRS, open)? {
+            OpenSection::Table(table) => Ok(table),
+            _ => Err(self.wrong(FORMER_PAIRS, ANOTHER)),
+        }
+    }
+
+    pub(super) fn former(&self) -> Result<Arc<FormerIndex>, StoreError> {
+        let open = |bytes: &[u8]| {
+            let index = self.guarded(FORMER_INDEX, || FormerIndex::open(bytes))?;
+            self.check_documents(FORMER_INDEX, index.documents())?;
+            Ok(OpenSection::Former(Arc::new(index)))
+        };
+        match self.section(FORMER_INDEX, open)? {
+            OpenSection::Former(index) => Ok(index),
+            _ => Err(self.wrong(FORMER_INDEX, ANOTHER)),
+        }
+    }
+
+    fn section(
+        &self,
+        name: &'static str,
+        open: impl FnOnce(&[u8]) -> Result<OpenSection, StoreError>,
+    ) -> Result<OpenSection, StoreError> {
+        self.cache.get((Arc::clone(self.path), name, Part::Whole), || {
+            self.may_read()?;
+            open(&self.reader.section(name)?)
+        })
+    }
+
+    /// A part of a section, which has checksums of its own.
+    pub(super) fn part(
+        &self,
+        (name, part): (&'static str, Part),
+        range: Range<u64>,
+        open: impl FnOnce(&[u8]) -> Result<OpenSection, StoreError>,
+    ) -> Result<OpenSection, StoreError> {
+        self.cache.get((Arc::clone(self.path), name, part), || {
+            self.may_read()?;
+            open(&self.reader.section_range(name, range)?)
+        })
+    }
+
+    fn may_read(&self) -> Result<(), StoreError> {
+        if self.at_hand { Err(StoreError::Unavailable) } else { Ok(()) }
+    }
+
+    /// The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.
+    pub(super) fn guarded<T, E: ToString>(&self, name: &str, ask: impl FnOnce() -> Result<T, E>) -> Result<T, StoreError> {
+        match panic_guard::catch(ask) {
+            Ok(answer) => answer.map_err(|error| self.wrong(name, error)),
+            Err(_) => Err(self.wrong(name, "tantivy cannot read it")),
+        }
+    }
+
+    fn check_documents(&self, name: &str, documents: u32) -> Result<(), StoreError> {
+        match documents == self.chunks {
+            true => Ok(()),
+            false => Err(self.wrong(name, format!("{documents} chunks, {} are there", self.chunks))),
+        }
+    }
+
+    pub(super) fn wrong(&self, name: &str, detail: impl ToString) -> StoreError {
+        StoreError::corrupt(self.path, format!("section {name}: {}", detail.to_string()))
+    }
+}
+
+/// Sections are kept by their names, so that none is taken for another.
+pub(super) const ANOTHER: &str = "another section";

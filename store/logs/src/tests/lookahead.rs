@@ -1,0 +1,102 @@
+//! Indexes of several blocks are read at once, and of no more blocks than there is use for.
+
+use std::sync::Condvar;
+use std::time::Duration;
+
+use super::*;
+
+/// Longer than any thread takes to begin; nothing waits so long when all is well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What all blobs of a test share: reads that are under way, the most that ever were, and paths that were read.
+#[derive(Default)]
+struct Reads {
+    state: Mutex<(usize, usize, Vec<String>)>,
+    changed: Condvar,
+    /// A read goes on when so many have been under way at once.
+    awaited: Mutex<usize>,
+}
+
+struct Slow(MemoryBlob, Arc<Reads>);
+
+impl Blob for Slow {
+    fn path(&self) -> &str {
+        self.0.path()
+    }
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let awaited = *self.1.awaited.lock().unwrap();
+        let mut state = self.1.state.lock().unwrap();
+        state.0 += 1;
+        state.1 = state.1.max(state.0);
+        state.2.push(self.path().to_owned());
+        self.1.changed.notify_all();
+        let (mut state, _) = self.1.changed.wait_timeout_while(state, PATIENCE, |state| state.1 < awaited).unwrap();
+        state.0 -= 1;
+        drop(state);
+        self.0.read(range)
+    }
+}
+
+/// So many blocks of a line each, an hour apart; each line has `common`, and block `i` the word `word{i}x`.
+fn blocks(engine: &LogsEngine, count: i64, reads: &Arc<Reads>) -> Vec<BlockView<LogsEngine>> {
+    let view = |i: i64| {
+        let head = engine.head();
+        let lines = vec![TestLine::new(i * 3600 * SECOND, &format!("common word{i}x"))];
+        insert(
+            &head,
+            i as u64,
+            &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", format!("p{}", i % 2))]), lines }],
+        );
+        let built = head.build().unwrap().remove(0);
+        let blob = Slow(MemoryBlob::new(format!("block {i}"), built.data.encode(Kind::Logs)), Arc::clone(reads));
+        BlockView { summary: built.summary, block: Arc::new(engine.open(Arc::new(blob)).unwrap()), hidden: Default::default() }
+    };
+    (0..count).map(view).collect()
+}
+
+fn contains(text: &str) -> LogSelect {
+    LogSelect { newest_first: true, ..select(vec![LineFilter::Contains(vec![text.into()])]) }
+}
+
+#[test]
+fn several_blocks_are_read_at_once() {
+    let reads = Arc::new(Reads::default());
+    let reader = reader(blocks(&engine(1 << 20), 7, &reads), Vec::new());
+    *reads.awaited.lock().unwrap() = 2;
+    assert_eq!(visit(&reader, &contains("common")).len(), 7);
+    assert!(reads.state.lock().unwrap().1 >= 2, "one block was read after the other");
+    // Now all that the question needs is in memory.
+    reads.state.lock().unwrap().2.clear();
+    assert_eq!(visit(&reader, &contains("common")).len(), 7);
+    let read = reads.state.lock().unwrap().2.clone();
+    assert!(read.is_empty(), "{read:?}");
+}
+
+#[test]
+fn who_finds_enough_has_read_one_block_for_nothing() {
+    let reads = Arc::new(Reads::default());
+    let reader = reader(blocks(&engine(1 << 20), 30, &reads), Vec::new());
+    reads.state.lock().unwrap().2.clear();
+    let mut collect = Collect { limit: Some(1), ..Collect::default() };
+    reader.visit(&contains("common"), &NoBudget, &mut collect).unwrap();
+    assert_eq!(collect.lines.len(), 1);
+    let mut read = reads.state.lock().unwrap().2.clone();
+    read.sort_unstable();
+    read.dedup();
+    assert_eq!(read, ["block 28", "block 29"]);
+}
+
+#[test]
+fn blocks_without_a_stream_that_passes_are_not_read() {
+    let reads = Arc::new(Reads::default());
+    let reader = reader(blocks(&engine(1 << 20), 9, &reads), Vec::new());
+    reads.state.lock().unwrap().2.clear();
+    let matcher = weir_model::label::Matcher::new("pod", weir_model::label::MatchOp::Equal, "p1").unwrap();
+    let found = visit(&reader, &LogSelect { matchers: vec![matcher], ..contains("common") });
+    assert_eq!(found.len(), 4);
+    let read = reads.state.lock().unwrap().2.clone();
+    assert!(read.iter().all(|path| ["block 1", "block 3", "block 5", "block 7"].contains(&&**path)), "{read:?}");
+}
