@@ -15,8 +15,8 @@ pub struct MetricSelect {
     pub scope: Scope,
     /// All must pass.
     pub matchers: Vec<Matcher>,
-    /// First millisecond since the Unix epoch, inclusive. Of downsampled data a series comes with samples from one resolution before
-    /// as well: its last one before a time may be so much older.
+    /// First millisecond since the Unix epoch, inclusive. A series comes with its last sample before as well where that is the last
+    /// one of a downsampled stretch and a resolution older at most: the next one may come so much later.
     pub start_ms: i64,
     /// Last millisecond, inclusive (as Prometheus' querier has it).
     pub end_ms: i64,

@@ -99,9 +99,29 @@ fn push(out: &mut Samples, (at, value): (i64, f64), histogram: Option<Arc<Histog
     out.set_start(place, start);
 }
 
+/// Whether a sample is of use from a time on: it is not before it, or the last one of a stretch, which the next one may follow by a
+/// resolution.
+pub(crate) fn reaches(samples: &Samples, place: usize, from: i64) -> bool {
+    let (at, value) = (samples.timestamps[place], samples.values[place]);
+    let aggregate = || read(&**samples.histogram(place)?, at, value);
+    at >= from || aggregate().is_some_and(|own| at.saturating_add(own.resolution_ms) >= from)
+}
+
+/// Leaves out what settled samples have before a time, but for the last one there where it reaches that.
+pub(crate) fn trim(samples: &mut Samples, from: i64) {
+    let before = samples.timestamps.partition_point(|at| *at < from);
+    let kept = before.checked_sub(1).filter(|last| reaches(samples, *last, from));
+    samples.drop_first(kept.unwrap_or(before));
+}
+
+pub(crate) fn count(samples: &Samples) -> usize {
+    samples.histograms.iter().filter(|(_, own)| own.schema == AGGREGATE_SCHEMA).count()
+}
+
 /// Takes the aggregates out of settled samples.
 pub(crate) fn take(samples: &mut Samples, out: &mut Vec<Aggregate>) {
     out.clear();
+    out.reserve_exact(count(samples));
     let (timestamps, values) = (&samples.timestamps, &samples.values);
     samples.histograms.retain(|(i, own)| {
         let aggregate = read(own, timestamps[*i as usize], values[*i as usize]);

@@ -8,6 +8,7 @@ use weir_model::select::Budget;
 
 use super::block::MetricsBlock;
 use super::extras_reader::ExtrasReader;
+use super::group::GroupEntry;
 use super::plan::{MetricsPlan, Wanted};
 use super::stored::StoredSeries;
 use super::walk::Walk;
@@ -23,7 +24,7 @@ impl Segment<MetricsPlan> for MetricsBlock {
         if plan.wanted == Wanted::Exemplars {
             return tenant && self.extras().exemplars.iter().any(|entry| plan.overlaps(entry.times.0, entry.times.1));
         }
-        tenant && self.groups().iter().any(|group| plan.overlaps(group.first, group.last.saturating_add(self.reach(plan))))
+        tenant && self.groups().iter().any(|group| plan.overlaps(group.first, group.last))
     }
 
     fn cursor<'a>(self: Arc<Self>, plan: Arc<MetricsPlan>, budget: &'a dyn Budget) -> Entries<'a, Labels, StoredSeries<'a>>
@@ -60,10 +61,12 @@ impl MetricsBlock {
     /// How long before the range samples are of use, milliseconds: the last one before it may be so much older than it was before the block
     /// was downsampled. Which series there are is told by the range alone.
     pub(super) fn reach(&self, plan: &MetricsPlan) -> i64 {
-        match plan.wanted {
-            Wanted::Samples | Wanted::Newest => i64::from(self.resolution(&plan.tenant).coarsest) * 1000,
-            Wanted::Labels | Wanted::Exemplars => 0,
+        if matches!(plan.wanted, Wanted::Labels | Wanted::Exemplars) {
+            return 0;
         }
+        let reach = i64::from(self.resolution(&plan.tenant).coarsest) * 1000;
+        let is_of_use = |group: &GroupEntry| plan.overlaps(group.first, group.last.saturating_add(reach));
+        if reach > 0 && self.groups().iter().any(is_of_use) { reach } else { 0 }
     }
 }
 
@@ -78,7 +81,7 @@ pub(super) fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, 
     }
     while let Some(first) = found.peek().copied() {
         let group = &block.groups()[block.group_of(first)];
-        let wanted = plan.overlaps(group.first, group.last.saturating_add(block.reach(plan)));
+        let wanted = plan.overlaps(group.first, group.last);
         while let Some(id) = found.next_if(|id| *id < group.series_first + group.series) {
             ids.extend(wanted.then_some(id));
         }

@@ -83,7 +83,7 @@ impl Samples {
         }
     }
 
-    fn histogram(&self, at: usize) -> Option<&Arc<Histogram>> {
+    pub(crate) fn histogram(&self, at: usize) -> Option<&Arc<Histogram>> {
         self.histograms.binary_search_by_key(&(at as u32), |(own, _)| *own).ok().map(|place| &self.histograms[place].1)
     }
 
@@ -107,6 +107,18 @@ impl Samples {
         self.values.truncate(count);
         self.starts.truncate(count);
         self.histograms.truncate(self.histograms.partition_point(|(at, _)| (*at as usize) < count));
+    }
+
+    /// So many of them, exemplars apart.
+    pub(crate) fn drop_first(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.timestamps.drain(..count);
+        self.values.drain(..count);
+        self.starts.drain(..count.min(self.starts.len()));
+        self.histograms.drain(..self.histograms.partition_point(|(at, _)| (*at as usize) < count));
+        self.histograms.iter_mut().for_each(|(at, _)| *at -= count as u32);
     }
 
     /// Memory with so many samples more.

@@ -164,7 +164,7 @@ impl StoredSeries<'_> {
             Self::Block(own) => {
                 let Some(group) = own.group.unpacked()? else { return Ok(()) };
                 spending.spend(group.count(own.at))?;
-                own.read(plan.start_ms.saturating_sub(own.block.reach(plan)), plan.end_ms, samples, held)?;
+                own.read(plan.start_ms, plan.end_ms, samples, held)?;
             }
             Self::Exemplars(..) | Self::Unread => {}
         }

@@ -85,6 +85,42 @@ fn stretches_that_two_blocks_have_parts_of_become_one_when_they_are_merged() {
 }
 
 #[test]
+fn a_series_that_ended_in_a_finer_block_is_not_there() {
+    let engine = MetricsEngine::default();
+    let values = |samples: &[(i64, f64)]| {
+        let head = engine.head();
+        let schema = Arc::new(Schema::new(vec![Labels::from_pairs([("__name__", "m")])], Vec::new()));
+        let rows = samples.iter().map(|(at, value)| MetricRow::new(at * 1_000_000_000, vec![*value])).collect();
+        insert(&head, "shop", MetricBatch { target: Labels::EMPTY, schema, rows });
+        open(&engine, &head.build().unwrap()[0])
+    };
+    let coarse = open(&engine, &downsampled(&values(&[(10, 1.0), (200, 2.0)]), 300).unwrap()[0]);
+    let at = |views: &[BlockView<MetricsEngine>], seconds: i64| {
+        let reader = MetricsReader::new(Arc::new(Fixed { blocks: views.to_vec(), heads: Vec::new() }));
+        let select = MetricSelect { start_ms: seconds * 1000, end_ms: 600_000, ..all("shop", Vec::new()) };
+        let (mut present, mut newest) = (0, Series::default());
+        let counted = reader.present(&select, &NoBudget, &mut |_| {
+            present += 1;
+            Ok(())
+        });
+        counted.unwrap();
+        let mut cursor = reader.newest(&select, &NoBudget).unwrap();
+        let found = cursor.next(&mut newest).unwrap();
+        assert_eq!(found && newest.is_present(), present == 1);
+        (read(views, "shop", (seconds * 1000, 600_000)).timestamps, present)
+    };
+    assert_eq!(at(&[coarse.clone()], 210), (vec![200_000], 1));
+    assert_eq!(at(&[coarse.clone()], 500), (vec![200_000], 1), "the next may come a resolution later");
+    assert_eq!(at(&[coarse.clone()], 501), (vec![], 0));
+    for end in [STALE_NAN, 3.0] {
+        let views = [coarse.clone(), values(&[(320, end)])];
+        assert_eq!(at(&views, 210).0, [200_000, 320_000]);
+        assert_eq!(at(&views, 320).0, [200_000, 320_000]);
+        assert_eq!(at(&views, 321), (vec![], 0), "what came after it is out of reach");
+    }
+}
+
+#[test]
 fn golden_bytes_of_a_downsampled_block_are_read() {
     let engine = MetricsEngine::default();
     let made = downsampled(&open(&engine, &built(1, 40)), 300).unwrap().remove(0);
