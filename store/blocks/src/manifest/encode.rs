@@ -12,13 +12,13 @@ use crate::engine::BlockSummary;
 
 const MAGIC: &[u8; 4] = b"WMAN";
 /// Without deletions, so that a weir from before them reads it.
-const VERSION_PLAIN: u8 = 1;
+pub(super) const VERSION_PLAIN: u8 = 1;
 /// With deletions at the end of the body.
 const VERSION_DELETIONS: u8 = 2;
 /// With deletions of which one at least says how many partitions there were, so that a weir from before that names the version.
 const VERSION_PARTITIONS: u8 = 3;
 /// With each block's resolution, and deletions, of which there may be none.
-const VERSION_RESOLUTIONS: u8 = 4;
+pub(super) const VERSION_RESOLUTIONS: u8 = 4;
 pub(super) const HEADER_BYTES: usize = 48;
 /// Of the body, uncompressed, and of all names of sources: ten times 100,000 marks with long source names. What is above it is neither
 /// written nor read.
