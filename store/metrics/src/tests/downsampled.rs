@@ -109,9 +109,9 @@ fn a_series_that_ended_in_a_finer_block_is_not_there() {
         assert_eq!(found && newest.is_present(), present == 1);
         (read(views, "shop", (seconds * 1000, 600_000)).timestamps, present)
     };
-    assert_eq!(at(&[coarse.clone()], 210), (vec![200_000], 1));
-    assert_eq!(at(&[coarse.clone()], 500), (vec![200_000], 1), "the next may come a resolution later");
-    assert_eq!(at(&[coarse.clone()], 501), (vec![], 0));
+    assert_eq!(at(std::slice::from_ref(&coarse), 210), (vec![200_000], 1));
+    assert_eq!(at(std::slice::from_ref(&coarse), 500), (vec![200_000], 1), "the next may come a resolution later");
+    assert_eq!(at(std::slice::from_ref(&coarse), 501), (vec![], 0));
     for end in [STALE_NAN, 3.0] {
         let views = [coarse.clone(), values(&[(320, end)])];
         assert_eq!(at(&views, 210).0, [200_000, 320_000]);
