@@ -54,7 +54,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Most bytes that were held at once, beyond what was held before.
-fn peak<T>(work: impl FnOnce() -> T) -> (T, u64) {
+pub(crate) fn peak<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let before = LIVE.get();
     PEAK.set(before);
     let done = work();

@@ -3,10 +3,10 @@
 //! Called by a partition for each section header, in offset order. Everything here is a function of the headers seen and
 //! of the time passed in (a partition's own, see `steady`), so a replay from the manifest's offset comes to the same verdicts.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use weir_blocks::manifest::{HighWater, Manifest, PushDigest, SourceKey};
+use weir_blocks::manifest::{HighWater, Manifest, PushDigest, PushDigests, SourceKey};
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Mark, SectionHeader};
 
@@ -57,13 +57,16 @@ impl DedupLimits {
 #[derive(Clone, Debug)]
 pub struct DedupState {
     limits: DedupLimits,
-    sources: BTreeMap<SourceKey, HighWater>,
+    /// Shared with the last snapshot until one of them moves.
+    sources: Arc<BTreeMap<SourceKey, HighWater>>,
     source_bytes: usize,
-    digests: HashSet<(SourceKey, [u8; 16])>,
-    /// The same by tenant, oldest first, each with its place among all.
-    order: BTreeMap<Arc<str>, VecDeque<(u64, PushDigest)>>,
-    /// Places given out.
-    places: u64,
+    /// Shared with snapshots but for what came and went since.
+    pushes: PushDigests,
+    known: HashSet<(Arc<SourceKey>, [u8; 16])>,
+    /// Sources of pushes, each with the number of its pushes.
+    pushed: HashMap<Arc<SourceKey>, usize>,
+    /// Numbers of pushes by tenant, oldest first.
+    order: BTreeMap<Arc<str>, VecDeque<u64>>,
     /// Since this owner began.
     pub forgotten: Forgotten,
     /// Sections of which nothing was new, since the partition began.
@@ -91,11 +94,11 @@ struct Sources {
     silent_last: Vec<(UnixNanos, SourceKey)>,
 }
 
-/// What a seal writes into the manifest.
+/// What a seal writes into the manifest. A copy takes no more than pointers.
 #[derive(Clone, Debug, Default)]
 pub struct DedupSnapshot {
-    marks: BTreeMap<SourceKey, HighWater>,
-    digests: VecDeque<PushDigest>,
+    marks: Arc<BTreeMap<SourceKey, HighWater>>,
+    digests: PushDigests,
     duplicates: u64,
     gaps: u64,
 }
@@ -103,7 +106,7 @@ pub struct DedupSnapshot {
 impl DedupSnapshot {
     /// Into a manifest.
     pub fn store(&self, manifest: &mut Manifest) {
-        manifest.marks = self.marks.clone();
+        manifest.marks = Arc::clone(&self.marks);
         manifest.digests = self.digests.clone();
         manifest.counters.duplicates = self.duplicates;
         manifest.counters.gaps = self.gaps;
@@ -113,24 +116,34 @@ impl DedupSnapshot {
 impl DedupState {
     /// From what a manifest remembers.
     pub fn new(limits: DedupLimits, manifest: &Manifest) -> Self {
-        let digests = manifest.digests.iter().map(|push| (push.source.clone(), push.digest)).collect();
-        let mut order: BTreeMap<Arc<str>, VecDeque<(u64, PushDigest)>> = BTreeMap::new();
-        for (place, push) in (0..).zip(&manifest.digests) {
-            order.entry(Arc::clone(&push.source.tenant)).or_default().push_back((place, push.clone()));
+        let known = manifest.digests.iter().map(|push| (Arc::clone(&push.source), push.digest)).collect();
+        let (mut order, mut pushed) = (BTreeMap::<Arc<str>, VecDeque<u64>>::new(), HashMap::new());
+        for (number, push) in manifest.digests.numbered() {
+            order.entry(Arc::clone(&push.source.tenant)).or_default().push_back(number);
+            *pushed.entry(Arc::clone(&push.source)).or_default() += 1;
         }
-        let (duplicates, gaps) = (manifest.counters.duplicates, manifest.counters.gaps);
-        let (places, forgotten) = (manifest.digests.len() as u64, Forgotten::default());
-        let (sources, source_bytes) = (manifest.marks.clone(), manifest.marks.keys().map(bytes_of).sum());
-        Self { limits, sources, source_bytes, digests, order, places, forgotten, duplicates, gaps }
+        Self {
+            limits,
+            sources: Arc::clone(&manifest.marks),
+            source_bytes: manifest.marks.keys().map(bytes_of).sum(),
+            pushes: manifest.digests.clone(),
+            known,
+            pushed,
+            order,
+            forgotten: Forgotten::default(),
+            duplicates: manifest.counters.duplicates,
+            gaps: manifest.counters.gaps,
+        }
     }
 
     /// What a manifest has to remember as of now.
     pub fn snapshot(&self) -> DedupSnapshot {
-        let (duplicates, gaps) = (self.duplicates, self.gaps);
-        let mut digests: Vec<&(u64, PushDigest)> = self.order.values().flatten().collect();
-        digests.sort_by_key(|(place, _)| *place);
-        let digests = digests.into_iter().map(|(_, push)| push.clone()).collect();
-        DedupSnapshot { marks: self.sources.clone(), digests, duplicates, gaps }
+        DedupSnapshot {
+            marks: Arc::clone(&self.sources),
+            digests: self.pushes.clone(),
+            duplicates: self.duplicates,
+            gaps: self.gaps,
+        }
     }
 
     /// Takes note of a section and says what of it is new.
@@ -149,15 +162,19 @@ impl DedupState {
             Mark::Sequence { epoch, last, .. } => {
                 self.sources.get(&key(header)).is_some_and(|mark| (epoch, last) <= (mark.epoch, mark.sequence))
             }
-            Mark::Digest(digest) => self.digests.contains(&(key(header), digest)),
+            Mark::Digest(digest) => {
+                let source = self.pushed.get_key_value(&key(header));
+                source.is_some_and(|(source, _)| self.known.contains(&(Arc::clone(source), digest)))
+            }
         }
     }
 
     fn admit_sequence(&mut self, header: &SectionHeader, epoch: u64, first: u64, last: u64, now: UnixNanos) -> Verdict {
         let key = key(header);
-        let Some(mark) = self.sources.get_mut(&key) else {
+        let sources = Arc::make_mut(&mut self.sources);
+        let Some(mark) = sources.get_mut(&key) else {
             self.source_bytes += bytes_of(&key);
-            self.sources.insert(key, HighWater { epoch, sequence: last, touched: now });
+            sources.insert(key, HighWater { epoch, sequence: last, touched: now });
             if self.source_bytes > self.limits.sources_bytes_max {
                 self.crowd_out();
             }
@@ -181,7 +198,8 @@ impl DedupState {
     fn crowd_out(&mut self) {
         let most = self.limits.sources_bytes_max - self.limits.sources_bytes_max / 8;
         let mut tenants: BTreeMap<Arc<str>, Sources> = BTreeMap::new();
-        for (key, mark) in &self.sources {
+        let sources = Arc::make_mut(&mut self.sources);
+        for (key, mark) in &*sources {
             let own = tenants.entry(Arc::clone(&key.tenant)).or_default();
             own.bytes += bytes_of(key);
             own.silent_last.push((mark.touched, key.clone()));
@@ -192,23 +210,24 @@ impl DedupState {
             let Some((_, key)) = own.silent_last.pop() else { break };
             own.bytes -= bytes_of(&key);
             self.source_bytes -= bytes_of(&key);
-            self.sources.remove(&key);
+            sources.remove(&key);
             self.forgotten.crowded_sources += 1;
         }
     }
 
     fn admit_digest(&mut self, header: &SectionHeader, digest: [u8; 16], now: UnixNanos) -> Verdict {
         let source = key(header);
-        if !self.digests.insert((source.clone(), digest)) {
+        let source = self.pushed.get_key_value(&source).map(|(known, _)| Arc::clone(known)).unwrap_or_else(|| Arc::new(source));
+        if !self.known.insert((Arc::clone(&source), digest)) {
             return Verdict::Duplicate;
         }
+        *self.pushed.entry(Arc::clone(&source)).or_default() += 1;
         let tenant = Arc::clone(&source.tenant);
-        let pushes = self.order.entry(Arc::clone(&tenant)).or_default();
-        pushes.push_back((self.places, PushDigest { source, digest, seen: now }));
-        self.places += 1;
+        let number = self.pushes.push_back(PushDigest { source, digest, seen: now });
+        self.order.entry(Arc::clone(&tenant)).or_default().push_back(number);
         self.forget_aged(&tenant, now);
         // Whoever holds most gives way: no tenant is crowded out by one that pushes more.
-        while self.digests.len() > self.limits.digests_max {
+        while self.pushes.len() > self.limits.digests_max {
             let most = self.order.iter().max_by_key(|(_, pushes)| pushes.len()).map(|(tenant, _)| Arc::clone(tenant));
             let Some(most) = most else { break };
             self.forget_oldest(&most);
@@ -219,21 +238,27 @@ impl DedupState {
 
     fn forget_aged(&mut self, tenant: &Arc<str>, now: UnixNanos) {
         let age = self.limits.digest_age;
-        let aged = |(_, oldest): &(u64, PushDigest)| now.saturating_sub(oldest.seen) > age;
-        while self.order.get(tenant).and_then(VecDeque::front).is_some_and(aged) {
+        let oldest = |state: &Self| state.pushes.get(*state.order.get(tenant)?.front()?).map(|push| push.seen);
+        while oldest(self).is_some_and(|seen| now.saturating_sub(seen) > age) {
             self.forget_oldest(tenant);
             self.forgotten.aged += 1;
         }
     }
 
     fn forget_oldest(&mut self, tenant: &Arc<str>) {
-        let Some(pushes) = self.order.get_mut(tenant) else { return };
-        if let Some((_, oldest)) = pushes.pop_front() {
-            self.digests.remove(&(oldest.source, oldest.digest));
-        }
-        if pushes.is_empty() {
+        let Some(numbers) = self.order.get_mut(tenant) else { return };
+        let oldest = numbers.pop_front().and_then(|number| self.pushes.remove(number));
+        if numbers.is_empty() {
             self.order.remove(tenant);
         }
+        let Some(PushDigest { source, digest, .. }) = oldest else { return };
+        if let Some(count) = self.pushed.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.pushed.remove(&source);
+            }
+        }
+        self.known.remove(&(source, digest));
     }
 
     /// Forgets what is older than it needs to be. Called at each seal.
@@ -242,8 +267,11 @@ impl DedupState {
             self.forget_aged(&tenant, now);
         }
         let age = self.limits.mark_age;
-        self.sources.retain(|_, mark| now.saturating_sub(mark.touched) <= age);
-        self.source_bytes = self.sources.keys().map(bytes_of).sum();
+        let is_aged = |mark: &HighWater| now.saturating_sub(mark.touched) > age;
+        if self.sources.values().any(is_aged) {
+            Arc::make_mut(&mut self.sources).retain(|_, mark| !is_aged(mark));
+            self.source_bytes = self.sources.keys().map(bytes_of).sum();
+        }
     }
 }
 
@@ -259,6 +287,7 @@ fn key(header: &SectionHeader) -> SourceKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block_memory::peak;
 
     const LIMITS: DedupLimits =
         DedupLimits { digests_max: 3, digest_age: 100, mark_age: 1000, sources_bytes_max: 20 * (SOURCE_BYTES + 4) };
@@ -334,7 +363,7 @@ mod tests {
         // A manifest with more than that, as an earlier version wrote it, is brought down at the next new source.
         let mark = HighWater { epoch: 1, sequence: 1, touched: 0 };
         let sources = (0..100).map(|number| (key(&of("t", number)), mark)).collect();
-        let manifest = Manifest { marks: sources, ..Manifest::default() };
+        let manifest = Manifest { marks: Arc::new(sources), ..Manifest::default() };
         let mut marks = DedupState::new(LIMITS, &manifest);
         assert_eq!(marks.admit(&of("t", 100), 1), Verdict::New);
         assert!(marks.source_bytes <= LIMITS.sources_bytes_max);
@@ -356,6 +385,43 @@ mod tests {
         let store =
             weir_blocks::manifest::ManifestStore { object_store, kind: weir_model::wire::Kind::Logs, partition: 0, nonces };
         assert!(store.prepare(1, &manifest).is_ok());
+    }
+
+    /// Bytes that the next version takes after ten more pushes, with so many remembered.
+    fn version_cost(remembered: usize) -> u64 {
+        let mut marks = DedupState::new(DedupLimits { digests_max: remembered, ..LIMITS }, &Manifest::default());
+        let numbered = |number: usize| {
+            let mut digest = [0; 16];
+            digest[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            SectionHeader { mark: Mark::Digest(digest), ..push("t", 0) }
+        };
+        // As it goes on: some have been forgotten already, and tables have grown.
+        for number in 0..remembered + 10 {
+            assert_eq!(marks.admit(&numbered(number), 0), Verdict::New);
+        }
+        let mut published = Manifest::default();
+        marks.snapshot().store(&mut published);
+        let (next, cost) = peak(|| {
+            for number in 0..10 {
+                assert_eq!(marks.admit(&numbered(remembered + 10 + number), 0), Verdict::New);
+            }
+            marks.forget(1);
+            let cut = marks.snapshot();
+            let mut sealed = Manifest::default();
+            cut.clone().store(&mut sealed);
+            // As merging goes on from it.
+            (cut, sealed.clone(), sealed)
+        });
+        assert_eq!((next.1.digests.len(), marks.forgotten.crowded), (remembered, 20));
+        cost
+    }
+
+    #[test]
+    fn a_version_costs_what_it_adds_however_many_pushes_are_remembered() {
+        let (few, many) = (version_cost(1_000), version_cost(65_536));
+        println!("{few} bytes with 1,000, {many} with 65,536");
+        assert!(few > 1_000, "nothing was counted");
+        assert!(many < few + 16_384, "{few} bytes with 1,000, {many} with 65,536");
     }
 
     #[test]

@@ -36,6 +36,8 @@ impl Steady {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use weir_blocks::manifest::{HighWater, SourceKey};
 
     use super::*;
@@ -47,7 +49,7 @@ mod tests {
         assert_eq!(Steady::new(&manifest, 50, begun).now(begun), 50);
         for (source, touched) in [("a", 700), ("b", 900)] {
             let key = SourceKey { tenant: "t".into(), source: source.into() };
-            manifest.marks.insert(key, HighWater { epoch: 1, sequence: 1, touched });
+            Arc::make_mut(&mut manifest.marks).insert(key, HighWater { epoch: 1, sequence: 1, touched });
         }
         for wall in [0, 900, i64::MAX] {
             let steady = Steady::new(&manifest, wall, begun);

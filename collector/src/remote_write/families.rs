@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use weir_model::label::NAME;
-use weir_model::metric::{Family, MetricBatch, MetricKind};
-use weir_model::wire::Section;
+use weir_model::metric::{Family, MetricKind};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::newest::Carried;
 use super::sections::Reading;
 use super::series::{Known, TenantSeries};
 use crate::admission::Admission;
@@ -25,28 +25,48 @@ pub(super) struct Told {
     families: Vec<(String, u64)>,
     /// Series of 2.0 with the hash of their metadata.
     series: Vec<(Arc<Known>, u64)>,
+    carried: Vec<Carried>,
+    /// Whether a family had no room in its schema.
+    is_cut: bool,
 }
 
 impl Told {
     pub fn new(tenant: &Arc<TenantSeries>, families: Vec<(String, u64)>, series: Vec<(Arc<Known>, u64)>) -> Self {
-        Self { tenant: Some(Arc::clone(tenant)), families, series }
+        Self { tenant: Some(Arc::clone(tenant)), families, series, ..Self::default() }
     }
 
-    /// Leaves out families that are in none of these, as where a schema has no room for more.
-    pub fn retain_carried(&mut self, sections: &[Section<MetricBatch>]) {
+    /// Samples that a batch of the request carries.
+    pub fn carry(&mut self, carried: Carried) {
+        self.carried.push(carried);
+    }
+
+    /// Leaves out families that no batch carries, as where a schema has no room for more.
+    pub fn retain_carried(&mut self) {
         if !self.families.is_empty() {
-            let all = sections.iter().flat_map(|section| &section.batch.schema.families);
+            let all = self.carried.iter().flat_map(|own| &own.batch.schema.families);
             let carried: HashSet<&str> = all.map(|family| family.name.as_str()).collect();
+            let before = self.families.len();
             self.families.retain(|(name, _)| carried.contains(name.as_str()));
+            self.is_cut = self.families.len() < before;
         }
+    }
+
+    /// Beside the batches.
+    pub fn memory(&self) -> usize {
+        self.carried.iter().map(Carried::memory).sum()
     }
 
     /// The bus has the request.
     pub fn stored(self) {
         self.series.iter().for_each(|(series, hash)| series.said.store(*hash, Ordering::Relaxed));
-        if let Some(tenant) = self.tenant.filter(|_| !self.families.is_empty()) {
+        let Some(tenant) = self.tenant else { return };
+        tenant.took(self.carried.iter().map(Carried::stored).sum());
+        if !self.families.is_empty() {
             let mut state = tenant.state.write();
             self.families.iter().for_each(|(name, said)| state.family_stored(name, *said));
+            if self.is_cut {
+                state.make_room();
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a small request could grow to, and what must not be lost: texts that are referred to many times, families, histograms,
 //! exemplars that come as series of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_model::metric::STALE_NAN;
 
@@ -105,6 +105,37 @@ fn texts_of_families_are_cut_and_a_schema_has_some_of_them() {
 }
 
 #[test]
+fn families_that_have_no_room_in_a_schema_are_stored_in_turn() {
+    let names: Vec<String> = (0..256).map(|i| format!("m{i}")).collect();
+    let text = "h".repeat(1 << 10);
+    let metadata =
+        |name: &String| MetricMetadata { r#type: 1, metric_family_name: name.clone(), help: text.clone(), unit: text.clone() };
+    let bench = bench(PushConfig::default());
+    let mut stored = BTreeSet::new();
+    for at in 0..4 {
+        let timeseries = names.iter().map(|name| series(name, "shop", vec![sample(NOW + at, 1.0)])).collect();
+        let taken = send(&bench, &WriteRequest { timeseries, metadata: names.iter().map(metadata).collect() });
+        let [section] = &taken.sections[..] else { panic!("{} sections", taken.sections.len()) };
+        let families = &section.batch.schema.families;
+        assert!(families.is_sorted_by(|a, b| a.name < b.name));
+        stored.extend(families.iter().map(|family| family.name.clone()));
+        taken.told.stored();
+    }
+    assert_eq!(stored.len(), names.len());
+    let alone = WriteRequest { timeseries: Vec::new(), metadata: names.iter().map(metadata).collect() };
+    assert!(send(&bench, &alone).sections.is_empty(), "what is stored is not stored with each request");
+    // Nor are schemas made with each.
+    let schema = |at| {
+        let timeseries = names.iter().map(|name| series(name, "shop", vec![sample(NOW + at, 1.0)])).collect();
+        let taken = send(&bench, &WriteRequest { timeseries, metadata: names.iter().map(metadata).collect() });
+        let schema = std::sync::Arc::clone(&taken.sections[0].batch.schema);
+        taken.told.stored();
+        schema
+    };
+    assert!(std::sync::Arc::ptr_eq(&schema(10), &schema(11)));
+}
+
+#[test]
 fn an_exemplar_that_is_a_series_of_its_own_goes_with_its_sample() {
     let mut distribution = series("d", "shop", Vec::new());
     distribution.histograms = vec![integers(NOW)];
@@ -133,7 +164,7 @@ fn late_exemplars_of_a_histogram_and_of_a_sample_that_comes_twice_are_kept() {
     let distribution = |at| TimeSeries { histograms: vec![integers(at)], ..series("d", "shop", Vec::new()) };
     let first = send(&bench, &request(vec![exemplar_alone("d", "too early")]));
     assert_eq!(first.refused.by_reason, BTreeMap::from([("exemplar_without_sample", 1)]));
-    send(&bench, &request(vec![distribution(NOW)]));
+    send(&bench, &request(vec![distribution(NOW)])).told.stored();
     let late = send(&bench, &request(vec![exemplar_alone("d", "1"), exemplar_alone("d", "2")]));
     assert_eq!(late.written, Written { exemplars: 2, ..Written::default() });
     assert_eq!(exemplars(&late).len(), 2);

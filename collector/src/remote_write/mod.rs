@@ -3,11 +3,12 @@
 //!
 //! Which message a request is, its content type says; without a word it is 1.0. A series that cannot be taken (labels, times, shapes of
 //! histograms, its tenant's limits) is refused with 400 and the first reason, and the rest of its request stored; a request above its
-//! tenant's rate is refused as a whole with 429. Answers to 2.0 say how much of it was written.
+//! tenant's rate is refused as a whole with 429. Answers to 2.0 say how much of it was written, but where nothing of it
+//! was looked at.
 //! Specifications: <https://prometheus.io/docs/specs/prw/>.
 //!
 //! - [`message`], [`histogram`]: the messages, read where they lie. [`series`]: what is known of series from requests before.
-//! - [`rows`], [`sections`]: samples as batches; [`exemplars`], [`families`]: what goes with them; [`outcome`]: what a request came to.
+//! - [`rows`], [`sections`]: samples as batches; [`exemplars`], [`families`], [`newest`]: what goes with them; [`outcome`]: what a request came to.
 //!
 //! How weir sends is `remote_write_out`.
 
@@ -17,6 +18,7 @@ mod histogram;
 #[cfg(test)]
 mod limits_tests;
 mod message;
+mod newest;
 mod outcome;
 mod rows;
 mod sections;
@@ -61,14 +63,15 @@ async fn write(context: PushContext, headers: HeaderMap, body: HttpBody) -> Resp
         Err(error) => return refuse(&context, &error),
     };
     let (written, result) = match take(&context, &headers, body, version).await {
-        Ok((written, result)) => (written, result),
-        Err(error) => (Written::default(), Err(error)),
+        Ok((written, result)) => (Some(written), result),
+        // As a whole, and not for what was looked at.
+        Err(error) => (None, Err(error)),
     };
     let mut response = match result {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => refuse(&context, &error),
     };
-    if version == Version::Two {
+    if let Some(written) = written.filter(|_| version == Version::Two) {
         let counts = [
             ("x-prometheus-remote-write-samples-written", written.samples),
             ("x-prometheus-remote-write-histograms-written", written.histograms),
@@ -134,7 +137,8 @@ fn decode(context: &PushContext, admission: &Admission, version: Version, bytes:
     let bytes = body::decode_snappy(bytes, context.config.decompressed_max.to_usize(), admission)?;
     admission.body_is(bytes.len());
     let taken = sections::sections(context, admission, version, &bytes)?;
-    admission.settle(taken.sections.iter().map(|section| section.batch.weight()).sum());
+    let batches: usize = taken.sections.iter().map(|section| section.batch.weight()).sum();
+    admission.settle(batches + taken.told.memory());
     Ok(taken)
 }
 

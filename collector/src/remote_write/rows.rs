@@ -232,6 +232,8 @@ pub(super) struct Batch {
     pub target: Arc<Target>,
     pub source: String,
     pub known: Arc<KnownSchema>,
+    /// By column.
+    pub series: Vec<Arc<Known>>,
     pub rows: Vec<MetricRow>,
 }
 
@@ -239,11 +241,12 @@ pub(super) struct Batch {
 pub(super) fn batches(rows: impl Iterator<Item = (Row, Arc<KnownSchema>)>) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut by_schema: HashMap<(u64, *const Schema), usize> = HashMap::new();
-    for (row, known) in rows {
+    for (mut row, known) in rows {
         let next = batches.len();
         let at = *by_schema.entry((row.target.number, Arc::as_ptr(&known.schema))).or_insert(next);
         if at == next {
-            batches.push(Batch { target: Arc::clone(&row.target), source: row.source(), known, rows: Vec::new() });
+            let (target, source, series) = (Arc::clone(&row.target), row.source(), std::mem::take(&mut row.series));
+            batches.push(Batch { target, source, known, series, rows: Vec::new() });
         }
         batches[at].rows.push(row.into_row());
     }

@@ -12,6 +12,7 @@ use weir_model::wire::{Kind, Section};
 use super::families::{self, Told};
 use super::histogram;
 use super::message::{FAMILY_TEXT_BYTES_MAX, RawMetadata, RawSeries, Request, Sample, Version, kind};
+use super::newest::Carried;
 use super::outcome::{Taken, Written};
 use super::rows::{self, BATCH_BYTES, Place, ROW_BYTES, Row, Rows, SAMPLE_BYTES, Value};
 use super::series::{self, Known, State, TenantSeries};
@@ -64,8 +65,11 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
     admission.charge(owed)?;
     (0..left_out).for_each(|_| taken.refused.leave_out("metadata"));
     taken.told = Told::new(&known, told, heard);
-    taken.sections = batches(context, admission, &known, settled(rows, &mut taken))?;
-    taken.told.retain_carried(&taken.sections);
+    for (section, series) in batches(context, admission, &known, settled(rows, &mut taken))? {
+        taken.told.carry(Carried { series, batch: Arc::clone(&section.batch) });
+        taken.sections.push(section);
+    }
+    taken.told.retain_carried();
     Ok(taken)
 }
 
@@ -84,13 +88,15 @@ fn settled(rows: Rows, taken: &mut Taken) -> Vec<Row> {
     rows
 }
 
-/// Sections of rows, whose schemas are made where they are not known.
+type WithSeries = (Section<MetricBatch>, Vec<Arc<Known>>);
+
+/// Sections of rows, each with its series by column; their schemas are made where they are not known.
 fn batches(
     context: &PushContext,
     admission: &Admission,
     known: &TenantSeries,
     rows: Vec<Row>,
-) -> Result<Vec<Section<MetricBatch>>, PushError> {
+) -> Result<Vec<WithSeries>, PushError> {
     let mut with_schemas = Vec::with_capacity(rows.len());
     for row in rows {
         let found = known.state.read().schema(&row.target, &row.columns);
@@ -108,9 +114,9 @@ fn batches(
     }
     let section = |batch: rows::Batch| {
         let digest = batch.digest(&context.tenant);
-        let rows::Batch { target, source, known, rows } = batch;
+        let rows::Batch { target, source, known, series, rows } = batch;
         let batch = MetricBatch { target: target.labels.clone(), schema: Arc::clone(&known.schema), rows };
-        context.section(source, digest, batch)
+        (context.section(source, digest, batch), series)
     };
     Ok(rows::batches(with_schemas.into_iter()).into_iter().map(section).collect())
 }
@@ -292,10 +298,6 @@ impl<'a> Reading<'a> {
         match &value {
             Value::Number(_) => self.taken.written.samples += 1,
             Value::Histogram(_) => self.taken.written.histograms += 1,
-        }
-        match known.newest.set(time, &value) {
-            0 => {}
-            bytes => self.tenant.took(bytes),
         }
         self.place(known, time, at.start.saturating_mul(MILLISECOND), value).map(Some)
     }

@@ -17,10 +17,9 @@ use weir_model::label::{Labels, NAME};
 use weir_model::limits::LabelLimits;
 use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::metric::{Family, MetricKind, Schema};
-use weir_model::time::UnixNanos;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::rows::Value;
+use super::newest::Newest;
 use crate::fingerprint::{Fingerprint, Hashed};
 use crate::proto::{Fields, ProtoError};
 
@@ -60,9 +59,9 @@ pub(super) struct State {
     targets: HashMap<Labels, Arc<Target>>,
     schemas: HashMap<u64, Arc<KnownSchema>, BuildHasherDefault<Hashed>>,
     families: HashMap<String, KnownFamily>,
-    /// A series of each name, with whose newest sample metadata that comes alone is stored.
+    /// The series of each name that was made last, with whose newest sample metadata that comes alone is stored: those of before may have ended.
     by_name: HashMap<String, Arc<Known>>,
-    /// Counts changes of families: schemas of before say less.
+    /// Counts changes of families, and of those that go first: schemas of before say less.
     generation: u64,
     /// Under which the label sets were found to be short and few.
     limits: LabelLimits,
@@ -118,44 +117,6 @@ pub(super) struct Known {
     pub newest: Newest,
     /// Hash of the metadata that was last sent with it.
     pub said: AtomicU64,
-}
-
-/// The newest sample of a series, with its time: an exemplar may come in a request after its sample's, and is stored with the same
-/// sample once more, of which one is left. A histogram is remembered of series that had an exemplar, as it takes memory of its own.
-#[derive(Default)]
-pub(super) struct Newest(Mutex<NewestSample>);
-
-/// Time and value belong together.
-#[derive(Default)]
-struct NewestSample {
-    sample: Option<(UnixNanos, Value)>,
-    /// The most that a histogram took here.
-    bytes: u32,
-    has_exemplars: bool,
-}
-
-impl Newest {
-    /// Bytes more that are held.
-    #[inline]
-    pub fn set(&self, time: UnixNanos, value: &Value) -> usize {
-        let mut newest = self.0.lock();
-        if matches!(value, Value::Histogram(_)) && !newest.has_exemplars {
-            return 0;
-        }
-        newest.sample = Some((time, value.clone()));
-        let before = newest.bytes;
-        newest.bytes = before.max(u32::try_from(value.memory()).unwrap_or(u32::MAX));
-        (newest.bytes - before) as usize
-    }
-
-    pub fn get(&self) -> Option<(UnixNanos, Value)> {
-        self.0.lock().sample.clone()
-    }
-
-    /// From now on a histogram is remembered as well.
-    pub fn want(&self) {
-        self.0.lock().has_exemplars = true;
-    }
 }
 
 struct KnownFamily {
@@ -247,7 +208,9 @@ impl State {
             bytes += table_entry(size_of::<(Labels, Arc<Target>)>());
         }
         let name = known.labels.get(NAME);
-        if !self.by_name.contains_key(name) {
+        if let Some(last) = self.by_name.get_mut(name) {
+            *last = Arc::clone(&known);
+        } else {
             bytes += allocation(name.len()) + table_entry(size_of::<(String, Arc<Known>)>());
             self.by_name.insert(name.to_owned(), Arc::clone(&known));
         }
@@ -296,27 +259,39 @@ impl State {
         (known, bytes)
     }
 
+    /// By name. Where there is no room for all, those that are not stored yet go first.
     fn families_of(&self, names: &BTreeSet<&str>) -> Vec<Family> {
-        let mut found: Vec<&Family> = names.iter().filter_map(|name| self.family_of(name)).collect();
-        found.dedup_by(|a, b| a.name == b.name);
+        let mut found: Vec<&KnownFamily> = names.iter().filter_map(|name| self.known_family_of(name)).collect();
+        found.dedup_by(|a, b| a.family.name == b.family.name);
+        found.sort_by_key(|known| known.is_stored);
         let mut bytes = 0;
         let fits = |family: &&Family| {
             bytes += family_bytes(family);
             bytes <= SCHEMA_FAMILIES_BYTES_MAX
         };
-        found.into_iter().take_while(fits).cloned().collect()
+        let mut fitting: Vec<Family> = found.into_iter().map(|known| &known.family).take_while(fits).cloned().collect();
+        fitting.sort_by(|a, b| a.name.cmp(&b.name));
+        fitting
     }
 
     /// The family of a series' name: of its own name, or of that without what histograms and summaries append.
     pub fn family_of(&self, name: &str) -> Option<&Family> {
-        let get = |name: &str| self.families.get(name).map(|known| &known.family);
-        get(name).or_else(|| {
-            let of_parts = |family: &&Family| {
-                matches!(family.kind, MetricKind::Histogram | MetricKind::GaugeHistogram | MetricKind::Summary)
+        self.known_family_of(name).map(|known| &known.family)
+    }
+
+    fn known_family_of(&self, name: &str) -> Option<&KnownFamily> {
+        self.families.get(name).or_else(|| {
+            let of_parts = |known: &&KnownFamily| {
+                matches!(known.family.kind, MetricKind::Histogram | MetricKind::GaugeHistogram | MetricKind::Summary)
             };
             let bases = ["_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
-            bases.into_iter().find_map(|base| get(base).filter(of_parts))
+            bases.into_iter().find_map(|base| self.families.get(base).filter(of_parts))
         })
+    }
+
+    /// Some families that wait had no room in a schema, and others that did are stored: schemas are made again, with those that wait first.
+    pub fn make_room(&mut self) {
+        self.generation += 1;
     }
 
     /// Whether it is known like this; if so, whether it is stored.

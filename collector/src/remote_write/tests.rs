@@ -229,7 +229,9 @@ fn an_exemplar_that_comes_after_its_sample_is_stored_with_it() {
     assert_eq!(send(&bench, Vec::new(), 1).refused.by_reason, BTreeMap::from([("exemplar_without_sample", 1)]));
     for bench in [bench, crate::hostile::bench(PushConfig::default())] {
         // Also the first of a series.
-        send(&bench, vec![sample(NOW, 4.0)], 0);
+        send(&bench, vec![sample(NOW, 4.0)], 0).told.stored();
+        // The bus did not take it.
+        send(&bench, vec![sample(NOW + 5, 5.0)], 0);
         let late = send(&bench, Vec::new(), 1);
         assert_eq!(late.written, Written { exemplars: 1, ..Written::default() });
         let row = &late.sections[0].batch.rows[0];
@@ -250,6 +252,8 @@ fn metadata_that_comes_alone_is_stored_with_the_newest_sample() {
     assert!(alone("Zero.").sections.is_empty(), "of a metric that nobody knows yet");
     let first = taken(&bench, &samples);
     assert_eq!(first.sections[0].batch.schema.families[0].help, "Zero.", "it goes with the first samples");
+    assert!(alone("Half.").sections.is_empty(), "a sample that is not stored is none to repeat");
+    first.told.stored();
     for help in ["One.", "Two."] {
         let sent = alone(help);
         let [section] = &sent.sections[..] else { panic!("{} sections", sent.sections.len()) };
@@ -278,7 +282,7 @@ fn metadata_that_comes_alone_is_stored_with_the_newest_sample() {
 fn metadata_of_a_series_without_samples_is_stored_with_its_newest() {
     let bench = bench(PushConfig::default());
     let mut all = request(vec![series("c_total", "shop", vec![sample(NOW, 1.0)])]);
-    taken(&bench, &(true, compress(&upgrade(&all))));
+    taken(&bench, &(true, compress(&upgrade(&all)))).told.stored();
     all.timeseries[0].samples.clear();
     all.metadata =
         vec![MetricMetadata { r#type: 1, metric_family_name: "c_total".into(), help: "Calls.".into(), unit: String::new() }];
@@ -290,6 +294,36 @@ fn metadata_of_a_series_without_samples_is_stored_with_its_newest() {
     }
     taken(&bench, &body).told.stored();
     assert!(taken(&bench, &body).sections.is_empty());
+}
+
+#[test]
+fn metadata_that_comes_alone_goes_with_the_series_that_was_made_last() {
+    let bench = bench(PushConfig::default());
+    let send = |own: TimeSeries| taken(&bench, &(false, compress(&request(vec![own])))).told.stored();
+    // A pod that has ended, and the one that took its place.
+    send(series("c_total", "before", vec![sample(NOW - 1000, 1.0)]));
+    send(series("c_total", "after", vec![sample(NOW, 2.0)]));
+    let metadata = MetricMetadata { r#type: 1, metric_family_name: "c_total".into(), help: "Calls.".into(), unit: String::new() };
+    let alone = WriteRequest { timeseries: Vec::new(), metadata: vec![metadata] };
+    let sent = taken(&bench, &(false, compress(&alone)));
+    let [section] = &sent.sections[..] else { panic!("{} sections", sent.sections.len()) };
+    assert_eq!((section.batch.target.get("job"), section.batch.rows[0].values[0]), ("after", 2.0));
+}
+
+#[test]
+fn of_samples_in_any_order_the_newest_is_repeated_and_none_that_was_refused() {
+    let bench = bench(PushConfig::default());
+    let samples = vec![sample(NOW, 3.0), sample(NOW - 5, 1.0), sample(NOW, 4.0)];
+    let sent = taken(&bench, &(false, compress(&request(vec![series("c_total", "shop", samples)]))));
+    assert_eq!(sent.refused.by_reason, BTreeMap::from([("duplicate", 1)]));
+    sent.told.stored();
+    let late = request(vec![series("c_total", "shop", vec![sample(NOW - 9, 0.0)])]);
+    taken(&bench, &(false, compress(&late))).told.stored();
+    let exemplar = Exemplar { labels: labels([("trace_id", "t")]), value: 1.0, timestamp: NOW };
+    let own = TimeSeries { exemplars: vec![exemplar], ..series("c_total", "shop", Vec::new()) };
+    let sent = taken(&bench, &(false, compress(&request(vec![own]))));
+    let row = &sent.sections[0].batch.rows[0];
+    assert_eq!((row.timestamp, row.values[0]), (NOW * 1_000_000, 3.0));
 }
 
 #[test]
@@ -388,10 +422,10 @@ async fn a_request_is_negotiated_answered_and_counted() {
     let stored: Vec<_> = server.log.sections::<MetricBatch>().into_iter().flatten().collect();
     assert_eq!(digests(&stored).len(), 2, "what was sent five times has one digest");
     // A block that declares more than a request may be, and one that is none.
-    let (status, _, text) = send(TWO, "snappy", &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]).await;
-    assert_eq!((status, text.contains("push.decompressed_max")), (413, true), "{text}");
+    let (status, counts, text) = send(TWO, "snappy", &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]).await;
+    assert_eq!((status, counts, text.contains("push.decompressed_max")), (413, none, true), "{text}");
     let (status, counts, text) = send(TWO, "snappy", b"\x04nope").await;
-    assert_eq!((status, counts), (400, [Some(0), Some(0), Some(0)]), "{text}");
+    assert_eq!((status, counts), (400, none), "{text}");
 }
 
 #[tokio::test]

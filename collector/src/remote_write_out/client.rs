@@ -16,8 +16,12 @@ const REASON_BYTES_MAX: usize = 512;
 /// Answers that are about what is in a request: less of it may be taken. Thanos says 409 of samples that are late or twice.
 const ABOUT_CONTENT: [StatusCode; 4] =
     [StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
+/// Answers that say nothing of the request: 408 is of a body that did not come in time.
+const LATER: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
 /// A receiver that asks for a longer pause is asked again after this one.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+const NO_SECRET: &str = "its credentials cannot be read";
 
 /// How an attempt ended.
 #[derive(Debug, PartialEq)]
@@ -39,7 +43,7 @@ pub(super) enum Outcome {
 pub(super) struct Failure {
     /// In words of ours.
     pub what: String,
-    /// In the receiver's, if any: they may name a tenant's series, so they are for the log alone.
+    /// For the log alone: the receiver's words, which may name a tenant's series, or the path of a secret.
     pub said: String,
 }
 
@@ -84,7 +88,8 @@ impl Client {
         }
         let request = match authorised(config, request).await {
             Ok(request) => request,
-            Err(reason) => return later(reason),
+            // Where the secret is, is for the log alone.
+            Err(reason) => return Outcome::Later { failure: Failure { what: NO_SECRET.into(), said: reason }, pause: None },
         };
         match request.body(body).send().await {
             Ok(response) => judge(config.protobuf_message, response, counts).await,
@@ -123,10 +128,11 @@ async fn judge(message: Message, response: Response, counts: Counts) -> Outcome 
     }
     let written = written(response.headers(), counts).filter(|_| message == Message::Two);
     let failure = Failure { what: format!("answered {status}"), said: text(response).await };
-    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+    if LATER.contains(&status) || status.is_server_error() {
         return Outcome::Later { failure, pause };
     }
-    match written {
+    // Of nothing: a receiver that refuses a request as a whole may say so as well, and less of it may be taken.
+    match written.filter(|own| own.points() + own.exemplars > 0) {
         Some(written) => Outcome::Partly(Counts { metadata: 0, ..written }, failure),
         None if ABOUT_CONTENT.contains(&status) => Outcome::Unfit(failure),
         None => Outcome::Refused(failure),
@@ -246,6 +252,16 @@ mod tests {
         }
         for status in [401, 403, 404, 415] {
             assert!(matches!(judged(Message::One, status, None).await, Outcome::Refused(_)), "{status}");
+            assert!(matches!(judged(Message::Two, status, Some("0")).await, Outcome::Refused(_)), "{status}");
+        }
+        for status in [408, 429, 500, 503] {
+            assert!(matches!(judged(Message::One, status, None).await, Outcome::Later { .. }), "{status}");
+        }
+        for status in [400, 413] {
+            assert!(
+                matches!(judged(Message::Two, status, Some("0")).await, Outcome::Unfit(_)),
+                "nothing of it is written: {status}"
+            );
         }
         // What a receiver of 2.0 has written needs no division, and one of 1.0 does not say.
         let failure = Failure { what: "answered 400 Bad Request".into(), said: "late".into() };

@@ -7,6 +7,7 @@
 //! - [`config`]: `[[collector.remote_write]]`. [`metrics`]: what is counted. [`status`]: how far each receiver is.
 //! - [`queue`]: records in; the oldest out where there are too many. [`position`]: what has been sent of it.
 //! - [`shard`]: the task of a part of a queue: gathers, has it encoded, sends it until it is taken or refused.
+//! - [`outage`]: when the log says so.
 //! - [`encoder`]: records as requests. [`series`]: labels as they are sent, known from before. [`request`]: the two messages.
 //! - [`halves`]: a request that is refused for what is in it. [`client`]: one attempt, and what the receiver's answer means.
 //!
@@ -18,6 +19,7 @@ pub mod config;
 mod encoder;
 mod halves;
 mod metrics;
+mod outage;
 mod position;
 mod queue;
 mod request;

@@ -12,6 +12,7 @@ use weir_bus::{BusError, Consumer, Event, Log, Record};
 use super::client::{Client, Failure, Outcome};
 use super::encoder::{Batch, Encoder};
 use super::halves::{DIVISIONS_MAX, halves};
+use super::outage::Outage;
 use super::position::{Position, PositionFile};
 use super::queue::{Progress, Receiver};
 use super::request::{Counts, Request};
@@ -22,8 +23,6 @@ const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Before a position that could not be written is written again.
 const DISK_BACKOFF: Duration = Duration::from_secs(1);
-/// Between two warnings of one outage.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct Shard {
     receiver: Arc<Receiver>,
@@ -37,8 +36,7 @@ pub(super) struct Shard {
     records: VecDeque<Record>,
     /// When it was tried last, and up to where it succeeded.
     released: (Instant, u64),
-    /// Since when the receiver takes nothing, and when that was said last.
-    outage: Option<(Instant, Instant)>,
+    outage: Outage,
 }
 
 /// Why a shard ends.
@@ -72,7 +70,7 @@ impl Shard {
         (encoder, client): (Encoder, Arc<Client>),
     ) -> Self {
         let (records, encoder, released) = (VecDeque::new(), Some(Box::new(encoder)), (Instant::now(), 0));
-        Self { receiver, shard, file: Arc::new(file), found, encoder, client, records, released, outage: None }
+        Self { receiver, shard, file: Arc::new(file), found, encoder, client, records, released, outage: Outage::default() }
     }
 
     /// Until told to stop, or until its queue's log stops.
@@ -113,9 +111,7 @@ impl Shard {
             position.end = position.end.max(end);
             self.write(position, stop).await?;
             self.progress().take(end);
-            // Of what was being sent when the process ended, the receiver has most, and refuses it for that: not again in halves.
-            let divisions = if until.is_some() { 0 } else { DIVISIONS_MAX };
-            self.send_batch(batch, divisions, stop).await?;
+            self.send_batch(batch, stop).await?;
             position.begin = end;
             self.write(position, stop).await?;
             self.progress().sent(end);
@@ -232,7 +228,7 @@ impl Shard {
         Ok(())
     }
 
-    async fn send_batch(&mut self, records: Vec<Record>, divisions: usize, stop: &CancellationToken) -> Result<(), Ended> {
+    async fn send_batch(&mut self, records: Vec<Record>, stop: &CancellationToken) -> Result<(), Ended> {
         let mut batch = Batch::new(records.into_iter().map(|record| record.value));
         loop {
             let Some(mut encoder) = self.encoder.take() else { return Err(Ended::Failed("encoding panicked".into())) };
@@ -243,15 +239,16 @@ impl Shard {
             let (encoder, rest, request) = encoded.await.map_err(|error| Ended::Failed(format!("encode: {error}")))?;
             (self.encoder, batch) = (Some(encoder), rest);
             match request {
-                Some(request) => self.send(request, divisions, stop).await?,
+                Some(request) => self.send(request, stop).await?,
                 None => return Ok(()),
             }
         }
     }
 
-    /// Until all of it is taken, refused or too old. What the receiver does not take for its content is sent again in halves, so often.
-    async fn send(&mut self, request: Request, mut divisions: usize, stop: &CancellationToken) -> Result<(), Ended> {
-        let mut waiting = vec![request];
+    /// Until all of it is taken, refused or too old. What the receiver does not take for its content is sent again in halves, so often; also
+    /// after a restart, when nobody knows whether the receiver has it or was never sent it.
+    async fn send(&mut self, request: Request, stop: &CancellationToken) -> Result<(), Ended> {
+        let (mut waiting, mut divisions) = (vec![request], DIVISIONS_MAX);
         while let Some(request) = waiting.pop() {
             let (failure, may_divide) = match self.answer(&request, stop).await? {
                 Answer::Done => continue,
@@ -298,6 +295,7 @@ impl Shard {
                 Outcome::Partly(written, failure) => {
                     self.count(request, written);
                     self.drop_refused(points.saturating_sub(written.points()), &failure);
+                    self.end_outage();
                     return Ok(Answer::Done);
                 }
                 Outcome::Unfit(failure) => return Ok(Answer::Unfit(failure)),
@@ -305,7 +303,10 @@ impl Shard {
                 Outcome::Later { failure, pause } => (failure, pause),
             };
             receiver.metrics.retried.inc_by(points);
-            self.warn(&failure, "a remote write receiver takes nothing; trying again");
+            receiver.tell_failure(&failure);
+            if self.outage.later(Instant::now()) {
+                self.warn(&failure, "a remote write receiver takes nothing; trying again");
+            }
             // A receiver may ask for more patience, not for less.
             let pause = asked.map_or(backoff, |own| own.max(backoff));
             tokio::select! {
@@ -322,7 +323,10 @@ impl Shard {
 
     fn drop_refused(&mut self, points: u64, failure: &Failure) {
         self.receiver.metrics.dropped("refused", points);
-        self.warn(failure, "a remote write receiver refused samples; they are dropped");
+        if self.outage.refused(Instant::now()) {
+            self.warn(failure, "a remote write receiver refused samples; they are dropped");
+        }
+        self.receiver.tell_failure(failure);
     }
 
     fn count(&self, request: &Request, written: Counts) {
@@ -338,20 +342,14 @@ impl Shard {
         }
     }
 
-    fn warn(&mut self, failure: &Failure, message: &'static str) {
-        let now = Instant::now();
-        self.receiver.tell_failure(failure);
-        let (since, said) = self.outage.unwrap_or((now, now));
-        if self.outage.is_none() || now.duration_since(said) >= WARNING_INTERVAL {
-            let reason = failure.to_string();
-            tracing::warn!(remote_name = self.receiver.name, shard = self.shard, reason, "{message}");
-            self.outage = Some((since, now));
-        }
+    fn warn(&self, failure: &Failure, message: &'static str) {
+        let reason = failure.to_string();
+        tracing::warn!(remote_name = self.receiver.name, shard = self.shard, reason, "{message}");
     }
 
     fn end_outage(&mut self) {
-        if let Some((since, _)) = self.outage.take() {
-            let seconds = since.elapsed().as_secs();
+        if let Some(lasted) = self.outage.end(Instant::now()) {
+            let seconds = lasted.as_secs();
             tracing::info!(
                 remote_name = self.receiver.name,
                 shard = self.shard,

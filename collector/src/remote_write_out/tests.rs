@@ -547,3 +547,61 @@ fn halves_are_whole_requests_and_metadata_goes_by_itself() {
         assert_eq!(leaves.len(), if is_one { 8 } else { 7 });
     }
 }
+
+#[tokio::test]
+async fn a_receiver_that_refuses_large_requests_is_sent_small_ones() {
+    // It takes 20,000 bytes of a request, and one of these has some 100,000.
+    let receiver = crate::push_tests::start_at(NOW, crate::Retention::default()).await;
+    for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(&format!("{FAST}, protobuf_message: {message}"));
+        config.url = format!("{}/api/v1/write", receiver.url);
+        let (queues, senders, registry) = start(&config, folder.path()).await;
+        put(&queues, plain(1500, &[0])).await;
+        assert_eq!(settled(&registry, 1500.0).await, (1500.0, 0.0), "{message}");
+        senders.join().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_sent_before_a_restart_is_divided_after_it() {
+    let (script, folder) = (Script::default(), tempfile::tempdir().unwrap());
+    let mut config = config(FAST);
+    (config.url, config.name) = ("http://127.0.0.1:9/".into(), "far".into());
+    let (queues, senders, registry) = start(&config, folder.path()).await;
+    put(&queues, plain(1000, &[0])).await;
+    let begun = std::time::Instant::now();
+    while figure(&registry, "samples_retried_total") == 0.0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is being sent\n{}", text(&registry));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    senders.join().await;
+    drop(queues);
+    config.url = script.serve().await;
+    *script.refuses.lock() = Some(|path| path == "7");
+    let (_queues, senders, registry) = start(&config, folder.path()).await;
+    assert_eq!(settled(&registry, 1000.0).await, (999.0, 1.0));
+    senders.join().await;
+}
+
+#[tokio::test]
+async fn the_path_of_a_secret_is_not_told_to_who_asks_over_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "hush").unwrap();
+    let config = config(&format!("{FAST}, authorization: {{credentials_file: {token:?}}}"));
+    let (queues, senders, _) = start(&config, folder.path()).await;
+    std::fs::remove_file(&token).unwrap();
+    put(&queues, plain(1, &[0])).await;
+    let begun = std::time::Instant::now();
+    let error = loop {
+        let [receiver] = &super::ReceiverWatch::of(&queues).status()[..] else { panic!() };
+        if let Some(error) = &receiver.last_error {
+            break error.text.clone();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    assert_eq!(error, "its credentials cannot be read");
+    senders.join().await;
+}

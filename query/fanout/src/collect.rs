@@ -14,29 +14,31 @@ use weir_blocks::hidden::Horizon;
 use weir_blocks::view::PartitionView;
 use weir_heads::request::visible_out;
 use weir_heads::{
-    HeadExtract, HeadInstant, HeadProtocol, HeadQuery, HeadRequest, HeadResponse, PROTOCOL, Refusal, Row, bus_silent, decode,
+    HeadExtract, HeadInstant, HeadProtocol, HeadQuery, HeadRequest, HeadResponse, PROTOCOL, Refusal, bus_silent, decode,
 };
 use weir_model::scope::TenantScope;
-use weir_model::select::{PartitionCoverage, ReadError};
+use weir_model::select::{Budget, ReadError};
 use weir_model::wire::Kind;
 
 use super::breaker::CircuitBreaker;
 use super::config::FanOutConfig;
 use super::metrics::FanOutMetrics;
-use super::owners::Owners;
+use super::owners::{ANSWER_MAX, Owners, Unread};
 use super::registry::PartitionRegistry;
 use super::remote_partition::{Opened, RemotePartition, Version};
+use super::rows::HeldRows;
+use super::sealed::{coverage, nothing_begun, without_head};
 
 /// A partition is asked for again when it moved meanwhile; a second time it is left out.
 const ROUNDS: usize = 2;
 
-/// What bounds an owner's answer.
+/// What bounds an owner's answer of one partition.
 pub(super) const EXTRACT_MAX: &str = "aggregator.extract_max";
 
 /// What a query gave.
-pub(super) struct CollectedViews<E: HeadProtocol> {
+pub(super) struct CollectedViews<'a, E: HeadProtocol> {
     pub views: Vec<PartitionView<E>>,
-    pub rows: Vec<Row>,
+    pub rows: HeldRows<'a>,
     /// See `HeadExtract::watermark`, of the partitions that have one.
     pub watermarks: Vec<i64>,
     /// From when on records are seen.
@@ -73,18 +75,20 @@ enum Verdict {
 
 impl HeadClient {
     /// Views of every partition that is request.
-    pub(super) async fn collect_views<E: HeadProtocol>(
+    pub(super) async fn collect_views<'a, E: HeadProtocol>(
         &self,
         known: &PartitionRegistry<E>,
         request: &ViewRequest<'_>,
-    ) -> Result<CollectedViews<E>, ReadError> {
+        budget: &'a dyn Budget,
+    ) -> Result<CollectedViews<'a, E>, ReadError> {
         let mut pending = pick(known.known(), request.only);
         if pending.is_empty() {
             // It may have begun since the last look.
             self.store.wait(known.discover()).await.map_err(unlisted)?;
             pending = pick(known.known(), request.only);
         }
-        let mut collected = CollectedViews { views: Vec::new(), rows: Vec::new(), watermarks: Vec::new(), horizon: None };
+        let (views, watermarks, rows) = (Vec::new(), Vec::new(), HeldRows::new(budget));
+        let mut collected = CollectedViews { views, rows, watermarks, horizon: None };
         if pending.is_empty() && request.only.is_none() {
             collected.views.push(nothing_begun(E::KIND));
         }
@@ -96,7 +100,14 @@ impl HeadClient {
                 match verdict {
                     Verdict::Accepted(version, instant, extract, unverified) => {
                         opened.missing.extend(unverified);
-                        self.accept(known, &part, &request.tenant.tenant, (&version, opened), (instant, extract), &mut collected);
+                        self.accept(
+                            known,
+                            &part,
+                            &request.tenant.tenant,
+                            (&version, opened),
+                            (instant, extract),
+                            &mut collected,
+                        )?;
                     }
                     Verdict::Missing(version, why) => collected.views.push(without_head(&part, &version, opened, why)),
                     Verdict::Moved => moved.push(part),
@@ -121,7 +132,8 @@ impl HeadClient {
         join_all(fresh.map(|part| self.store.wait(part.refresh_manifest()))).await;
         let asked: Vec<Option<Arc<Version>>> = parts.iter().map(|part| part.newest()).collect();
         let looks = join_all(parts.iter().map(|part| self.store.wait(part.refresh_manifest())));
-        let (looks, mut answers) = tokio::join!(looks, self.ask::<E>(parts, &asked, request));
+        let (looks, answers) = tokio::join!(looks, self.ask::<E>(parts, &asked, request));
+        let mut answers = answers?;
         let mut verdicts = Vec::with_capacity(parts.len());
         for ((part, look), asked) in parts.iter().zip(looks).zip(asked) {
             let answer = answers.remove(&part.partition()).unwrap_or_else(|| Err("it was not asked".into()));
@@ -130,13 +142,13 @@ impl HeadClient {
         Ok(verdicts)
     }
 
-    /// Each owner once, for all of its partitions.
+    /// Each owner once, for all of its partitions. Errors when an answer is too large and there is a smaller one to ask for.
     async fn ask<E: HeadProtocol>(
         &self,
         parts: &[Arc<RemotePartition<E>>],
         versions: &[Option<Arc<Version>>],
         request: &ViewRequest<'_>,
-    ) -> BTreeMap<u32, Result<HeadResponse, String>> {
+    ) -> Result<BTreeMap<u32, Result<HeadResponse, String>>, ReadError> {
         let mut owners: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for (part, version) in parts.iter().zip(versions) {
             if let Some(version) = version {
@@ -151,10 +163,26 @@ impl HeadClient {
         for (partitions, answered) in join_all(asking).await {
             match answered {
                 Ok(given) => answers.extend(given.into_iter().map(|answer| (place(&answer), Ok(answer)))),
-                Err(why) => answers.extend(partitions.into_iter().map(|partition| (partition, Err(why.clone())))),
+                Err(Unread::TooLarge(limit)) if self.is_divisible(&request.query) => {
+                    partitions.iter().for_each(|_| self.metrics.part(E::KIND.name(), "too_large"));
+                    return Err(ReadError::Budget { limit, what: "bytes of one owner's answer", key: ANSWER_MAX });
+                }
+                Err(unread) => {
+                    let why = String::from(unread);
+                    answers.extend(partitions.into_iter().map(|partition| (partition, Err(why.clone()))));
+                }
             }
         }
-        answers
+        Ok(answers)
+    }
+
+    /// Whether who asks can ask for less at a time: templates by their lines, lines in smaller pages.
+    fn is_divisible(&self, query: &HeadQuery) -> bool {
+        match query {
+            HeadQuery::Templates { .. } => true,
+            HeadQuery::Lines(lines) => lines.page_bytes > self.config.page_min.to_u64(),
+            _ => false,
+        }
     }
 
     async fn ask_owner(
@@ -163,9 +191,9 @@ impl HeadClient {
         owner: &str,
         partitions: &[u32],
         request: &ViewRequest<'_>,
-    ) -> Result<Vec<HeadResponse>, String> {
+    ) -> Result<Vec<HeadResponse>, Unread> {
         if owner.is_empty() {
-            return Err("the manifest does not say where its owner is".into());
+            return Err("the manifest does not say where its owner is".to_owned().into());
         }
         let timeout_ms = u64::try_from(self.owners.timeout().as_millis()).unwrap_or(u64::MAX);
         let body = HeadRequest {
@@ -178,7 +206,7 @@ impl HeadClient {
             query: request.query.clone(),
         };
         let bytes = self.owners.ask(owner, &body).await?;
-        decode(&bytes, kind).map_err(|error| format!("its answer cannot be read: {error}"))
+        decode(&bytes, kind).map_err(|error| format!("its answer cannot be read: {error}").into())
     }
 
     async fn resolve<E: HeadProtocol>(
@@ -276,7 +304,7 @@ impl HeadClient {
         Ok(version)
     }
 
-    /// Adds what an owner has answered, and the blocks of the version that belongs to it.
+    /// Adds what an owner has answered, and the blocks of the version that belongs to it. Errors when the query may not hold the rows.
     fn accept<E: HeadProtocol>(
         &self,
         known: &PartitionRegistry<E>,
@@ -284,8 +312,8 @@ impl HeadClient {
         tenant: &str,
         (version, opened): (&Version, Opened<E>),
         (instant, extract): (HeadInstant, HeadExtract),
-        collected: &mut CollectedViews<E>,
-    ) {
+        collected: &mut CollectedViews<'_, E>,
+    ) -> Result<(), ReadError> {
         let mut heads = Vec::with_capacity(extract.heads.len());
         let mut held: u64 = collected.views.iter().flat_map(|view| &view.heads).map(|head| head.bytes() as u64).sum();
         for records in &extract.heads {
@@ -299,7 +327,7 @@ impl HeadClient {
                 Err(why) => {
                     let why = format!("its unsealed records cannot be read: {why}");
                     collected.views.push(without_head(part, version, opened, why));
-                    return;
+                    return Ok(());
                 }
             }
         }
@@ -309,9 +337,10 @@ impl HeadClient {
         coverage.high_watermark = instant.high_watermark.max(part.high_watermark());
         let mut missing = opened.missing;
         missing.extend(bus_silent(E::KIND.topic(), instant.partition, instant.bus_silent_seconds));
-        collected.rows.extend(extract.rows);
+        collected.rows.extend(extract.rows)?;
         collected.watermarks.extend(extract.watermark);
         collected.views.push(PartitionView { coverage, blocks: opened.blocks, heads, missing });
+        Ok(())
     }
 }
 
@@ -328,18 +357,6 @@ fn place(answer: &HeadResponse) -> u32 {
     }
 }
 
-fn coverage<E: HeadProtocol>(version: &Version, partition: u32) -> PartitionCoverage {
-    let manifest = &version.manifest;
-    PartitionCoverage {
-        topic: E::KIND.topic().into(),
-        partition,
-        high_watermark: manifest.next_offset,
-        indexed_offset: manifest.next_offset,
-        committed_offset: manifest.next_offset,
-        losses: manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
-    }
-}
-
 /// The blocks that an answer needs beside what the owner gave.
 async fn open<E: HeadProtocol>(part: &RemotePartition<E>, verdict: &Verdict) -> Opened<E> {
     match verdict {
@@ -350,29 +367,4 @@ async fn open<E: HeadProtocol>(part: &RemotePartition<E>, verdict: &Verdict) -> 
 
 fn unlisted(error: StoreError) -> ReadError {
     ReadError::Store(format!("list partitions: {error}"))
-}
-
-/// What is sealed, and word of what is not in the answer.
-fn without_head<E: HeadProtocol>(
-    part: &RemotePartition<E>,
-    version: &Version,
-    opened: Opened<E>,
-    why: String,
-) -> PartitionView<E> {
-    let mut coverage = coverage::<E>(version, part.partition());
-    coverage.high_watermark = coverage.high_watermark.max(part.high_watermark());
-    let owner = if version.manifest.owner.is_empty() { "an unnamed owner" } else { &version.manifest.owner };
-    let mut missing = opened.missing;
-    missing.push(format!(
-        "{} partition {}: records from offset {} on, unsealed at {owner}, are not in the answer: {why}",
-        coverage.topic, coverage.partition, coverage.committed_offset
-    ));
-    PartitionView { coverage, blocks: opened.blocks, heads: Vec::new(), missing }
-}
-
-/// Nothing is there, and nobody can say whether something should be.
-fn nothing_begun<E: HeadProtocol>(kind: Kind) -> PartitionView<E> {
-    let coverage = PartitionCoverage { topic: kind.topic().into(), ..PartitionCoverage::default() };
-    let missing = vec![format!("no aggregator has begun a partition of {} yet", kind.topic())];
-    PartitionView { coverage, blocks: Vec::new(), heads: Vec::new(), missing }
 }

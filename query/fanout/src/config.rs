@@ -22,7 +22,8 @@ pub struct FanOutConfig {
     pub refresh: Duration,
     /// Requests to owners on the way at once; others wait.
     pub requests_max: usize,
-    /// One owner's answer.
+    /// One owner's answer, of all of its partitions. Lines and patterns that are more come in smaller pages; of other queries its
+    /// unsealed records are left out, and named.
     pub answer_max: ByteSize,
     /// Memory of the heads that one query rebuilds from the owners' extracts; a partition beyond it is left out, and named.
     pub heads_memory_max: ByteSize,

@@ -22,6 +22,7 @@ use weir_model::select::{
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::collect::{CollectedViews, ViewRequest};
+use super::owners::ANSWER_MAX;
 use super::start::Shared;
 use super::tail::FanOutTail;
 
@@ -32,7 +33,7 @@ pub(super) struct FanOutLogs {
     pub(super) shared: Arc<Shared>,
 }
 
-pub(super) fn reader(collected: CollectedViews<LogsEngine>) -> LogsReader {
+pub(super) fn reader(collected: CollectedViews<'_, LogsEngine>) -> LogsReader {
     LogsReader { views: Arc::new(Fixed::new(collected.views).within(collected.horizon)), tails: Arc::new(NoTails) }
 }
 
@@ -41,13 +42,13 @@ impl FanOutLogs {
         Self { shared }
     }
 
-    pub(super) fn collect_views(
+    pub(super) fn collect_views<'a>(
         &self,
         scope: &Scope,
         query: HeadQuery,
         only: Option<u32>,
-        budget: &dyn Budget,
-    ) -> Result<CollectedViews<LogsEngine>, ReadError> {
+        budget: &'a dyn Budget,
+    ) -> Result<CollectedViews<'a, LogsEngine>, ReadError> {
         self.shared.collect_views(&self.shared.logs, &ViewRequest { tenant: scope.one()?, query, only }, budget)
     }
 
@@ -107,7 +108,8 @@ impl LogVisitor for Watched<'_> {
 impl LogReader for FanOutLogs {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
         let config = &self.shared.heads.config;
-        let mut page_bytes = config.page_min.to_u64();
+        let (page_min, mut page_max) = (config.page_min.to_u64(), config.page_max.to_u64());
+        let mut page_bytes = page_min;
         let mut select = select.clone();
         let mut watched = Watched { visitor, given: false, done: false };
         let mut coverage: Option<Coverage> = None;
@@ -119,7 +121,15 @@ impl LogReader for FanOutLogs {
                 self.shared.heads.metrics.blocks_gone.inc();
                 read = self.page(&select, page_bytes, budget, &mut watched);
             }
-            let (seen, watermark) = read?;
+            let (seen, watermark) = match read {
+                // Of an owner of many partitions the pages are more together than it may answer with.
+                Err(ReadError::Budget { key: ANSWER_MAX, .. }) if page_bytes > page_min => {
+                    page_bytes = (page_bytes / PAGE_GROWTH).max(page_min);
+                    page_max = page_bytes;
+                    continue;
+                }
+                read => read?,
+            };
             match &mut coverage {
                 // How far the first page saw holds for all: the later ones saw more.
                 Some(coverage) => coverage.merge(Coverage { partitions: Vec::new(), missing: seen.missing }),
@@ -135,7 +145,7 @@ impl LogReader for FanOutLogs {
             if start >= end || !watched.wants(start, end - 1) {
                 break;
             }
-            page_bytes = page_bytes.saturating_mul(PAGE_GROWTH).min(config.page_max.to_u64());
+            page_bytes = page_bytes.saturating_mul(PAGE_GROWTH).min(page_max);
         }
         Ok(coverage.unwrap_or_default())
     }
@@ -155,16 +165,17 @@ impl LogReader for FanOutLogs {
         let (step, origin, metadata) = (by.buckets.step(), by.buckets.origin(), by.metadata.clone());
         let query = HeadQuery::Counts { lines: LinesQuery::new(select, 0), step, origin, metadata };
         // Given only when nothing was deleted meanwhile: what was given cannot be taken back.
-        let (sums, coverage) = self.retrying(|| {
+        let (sums, _held, coverage) = self.retrying(|| {
             let mut sums = Sums::new();
             let mut collected = self.collect_views(&select.scope, query.clone(), None, budget)?;
-            std::mem::take(&mut collected.rows).into_iter().for_each(|row| add_row(&mut sums, row));
+            let mut rows = collected.rows.take();
+            rows.drain().for_each(|row| add_row(&mut sums, row));
             let coverage = reader(collected).counts(select, by, budget, &mut |count| {
                 let key = (count.stream.clone(), count.bucket, count.severity, count.metadata.clone());
                 add(&mut sums, key, (count.lines, count.bytes));
                 ControlFlow::Continue(())
             })?;
-            Ok((sums, coverage))
+            Ok((sums, rows, coverage))
         })?;
         for ((stream, bucket, severity, metadata), (lines, bytes)) in &sums {
             let (stream, bucket, severity, lines, bytes) = (stream, *bucket, *severity, *lines, *bytes);

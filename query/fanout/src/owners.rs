@@ -18,6 +18,8 @@ use super::metrics::FanOutMetrics;
 
 /// A status is some hundred bytes a partition; what a refusal says is cut here as well.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
+/// What bounds an owner's whole answer.
+pub(super) const ANSWER_MAX: &str = "fanout.answer_max";
 /// Of a refusal's text.
 const TEXT_CHARS: usize = 300;
 /// An owner that does not take the connection for so long is not there.
@@ -40,6 +42,36 @@ pub(super) struct Undone {
 impl From<String> for Undone {
     fn from(why: String) -> Self {
         Self { why, is_refused: false }
+    }
+}
+
+/// Why there are no bytes of an owner's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// They are more than this.
+    TooLarge(u64),
+    /// A sentence without the owner's name.
+    Failed(String),
+}
+
+impl From<String> for Unread {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<Unread> for String {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::TooLarge(bytes_max) => format!("its answer is larger than {bytes_max} bytes ({ANSWER_MAX})"),
+            Unread::Failed(why) => why,
+        }
+    }
+}
+
+impl From<Unread> for Undone {
+    fn from(unread: Unread) -> Self {
+        String::from(unread).into()
     }
 }
 
@@ -79,8 +111,8 @@ impl Owners {
         if silent { self.timeout.min(PATIENCE_SILENT) } else { self.timeout }
     }
 
-    /// An answer's bytes. Errors are sentences without the owner's name.
-    pub(super) async fn ask(&self, owner: &str, request: &HeadRequest) -> Result<Vec<u8>, String> {
+    /// An answer's bytes.
+    pub(super) async fn ask(&self, owner: &str, request: &HeadRequest) -> Result<Vec<u8>, Unread> {
         let asked = async {
             let _slot = self.requests.acquire().await.map_err(|error| error.to_string())?;
             read(self.post(owner, HEADS_PATH, request).await?, self.bytes_max).await
@@ -90,7 +122,7 @@ impl Owners {
             let mut silent = self.silent.lock();
             silent.retain(|_, since| since.elapsed() < SILENT);
             silent.insert(owner.to_owned(), Instant::now());
-            return Err(format!("no answer within {patience:?}"));
+            return Err(format!("no answer within {patience:?}").into());
         };
         self.silent.lock().remove(owner);
         let bytes = answered?;
@@ -157,11 +189,11 @@ async fn accept(response: reqwest::Response) -> Result<reqwest::Response, String
     Err(format!("it answered {}: {text}", status.as_u16()))
 }
 
-async fn read(mut response: reqwest::Response, bytes_max: u64) -> Result<Vec<u8>, String> {
+async fn read(mut response: reqwest::Response, bytes_max: u64) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(why)? {
         if (bytes.len() + chunk.len()) as u64 > bytes_max {
-            return Err(format!("its answer is larger than {bytes_max} bytes (fanout.answer_max)"));
+            return Err(Unread::TooLarge(bytes_max));
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -26,7 +26,7 @@ const REFRESH_AGE_MAX: Duration = Duration::from_secs(60);
 /// Versions followed one by one before they are listed instead.
 const FOLLOWED_MAX: usize = 32;
 
-/// A manifest version.
+/// A manifest version, without sources and pushes: only owners ask what is stored of them.
 pub(super) struct Version {
     pub number: u64,
     pub manifest: Manifest,
@@ -145,7 +145,8 @@ impl<E: Engine> RemotePartition<E> {
         Ok(self.store.load_version(number).await?.map(|manifest| self.keep(number, manifest)))
     }
 
-    fn keep(&self, number: u64, manifest: Manifest) -> Arc<Version> {
+    fn keep(&self, number: u64, mut manifest: Manifest) -> Arc<Version> {
+        (manifest.marks, manifest.digests) = Default::default();
         let version = Arc::new(Version { number, manifest });
         let mut state = self.state.lock();
         state.versions.insert(number, Arc::clone(&version));

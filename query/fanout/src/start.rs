@@ -242,13 +242,13 @@ async fn probe(shared: &Shared) -> Infallible {
 
 impl Shared {
     /// Gathers views from a reader's thread, which waits; stops waiting when the budget says so.
-    pub(super) fn collect_views<E: HeadProtocol>(
+    pub(super) fn collect_views<'a, E: HeadProtocol>(
         &self,
         known: &PartitionRegistry<E>,
         request: &ViewRequest<'_>,
-        budget: &dyn Budget,
-    ) -> Result<CollectedViews<E>, ReadError> {
-        let mut collected = self.wait(self.heads.collect_views(known, request), budget)??;
+        budget: &'a dyn Budget,
+    ) -> Result<CollectedViews<'a, E>, ReadError> {
+        let mut collected = self.wait(self.heads.collect_views(known, request, budget), budget)??;
         collected.horizon = self.horizon(&collected.views);
         Ok(collected)
     }

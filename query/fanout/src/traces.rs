@@ -14,6 +14,7 @@ use weir_model::time::TimeRange;
 use weir_traces::TracesReader;
 
 use super::collect::ViewRequest;
+use super::rows::HeldRows;
 use super::start::Shared;
 
 pub(super) struct FanOutTraces {
@@ -30,7 +31,7 @@ impl FanOutTraces {
         scope: &Scope,
         query: &HeadQuery,
         budget: &dyn Budget,
-        read: impl Fn(&TracesReader, Vec<Row>) -> Result<T, ReadError>,
+        read: impl Fn(&TracesReader, HeldRows<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         self.shared.retrying(&self.shared.traces, || {
             let request = ViewRequest { tenant: scope.one()?, query: query.clone(), only: None };
@@ -51,9 +52,9 @@ impl TraceReader for FanOutTraces {
 
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
         let query = HeadQuery::Search(SearchQuery::new(select));
-        let Covered { value: found, mut coverage } = self.read(&select.scope, &query, budget, |reader, rows| {
+        let Covered { value: found, mut coverage } = self.read(&select.scope, &query, budget, |reader, mut rows| {
             let Covered { value, coverage } = reader.candidates(select, budget)?;
-            let unsealed = rows.into_iter().filter_map(|row| match row {
+            let unsealed = rows.drain().filter_map(|row| match row {
                 Row::Trace { id, start } => Some((id, start)),
                 Row::Count { .. } | Row::Template { .. } | Row::Line { .. } => None,
             });

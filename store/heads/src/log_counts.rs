@@ -11,10 +11,15 @@ use weir_model::select::{Buckets, Budget, CountBy, LogReader, LogSelect, ReadErr
 
 use crate::logs::reader;
 use crate::request::pairs;
+use crate::response::json_text_bytes;
 use crate::{ExtractLimits, Row};
 
 /// Memory of a row of counts beside its texts.
 const ROW_BYTES: usize = size_of::<Row>();
+
+/// A template's row as it travels, at its longest, beside its text: names, numbers and signs of JSON. More than it takes in memory.
+const TEMPLATE_ROW_BYTES: usize =
+    r#"{"row":"template","text":"","bucket":-9223372036854775808,"severity":255,"lines":18446744073709551615},"#.len();
 
 /// Buckets as a request has them.
 pub(crate) fn buckets(step: i64, origin: i64) -> Result<Buckets, ReadError> {
@@ -34,7 +39,7 @@ pub(crate) fn count_rows(
     reader(heads).counts(select, by, budget, &mut |count| {
         let entry = sums.entry((count.stream.clone(), count.bucket, count.severity, count.metadata.clone()));
         if let Entry::Vacant(_) = &entry {
-            room.take(count.stream.text_bytes() + count.metadata.text_bytes());
+            room.take(ROW_BYTES + count.stream.text_bytes() + count.metadata.text_bytes());
         }
         let sum = entry.or_default();
         *sum = (sum.0 + count.lines, sum.1 + count.bytes);
@@ -67,17 +72,18 @@ pub(crate) fn template_rows(
             TemplateText::Constant(text) => (text.as_bytes(), false),
             TemplateText::Line(line) => (line, true),
         };
+        let travels = || TEMPLATE_ROW_BYTES + text_bytes(count.text);
         let place = (is_line, count.bucket, count.severity);
         match sums.get_mut(text) {
             Some(counted) => match counted.get_mut(&place) {
                 Some(lines) => *lines += count.lines,
                 None => {
-                    room.take(text.len());
+                    room.take(travels());
                     counted.insert(place, count.lines);
                 }
             },
             None => {
-                room.take(text.len());
+                room.take(travels());
                 sums.insert(text.to_vec(), BTreeMap::from([(place, count.lines)]));
             }
         }
@@ -96,6 +102,14 @@ pub(crate) fn template_rows(
 /// Lines of one text: of those that have no template or have one, by bucket and level.
 type Counted = BTreeMap<(bool, i64, u8), u64>;
 
+/// Bytes of a template's text as it travels: a line in hex.
+fn text_bytes(text: TemplateText<'_>) -> usize {
+    match text {
+        TemplateText::Constant(text) => json_text_bytes(text),
+        TemplateText::Line(line) => 2 * line.len(),
+    }
+}
+
 /// What rows may still take.
 struct Room {
     bytes: u64,
@@ -104,8 +118,8 @@ struct Room {
 }
 
 impl Room {
-    fn take(&mut self, text_bytes: usize) {
-        self.bytes += (ROW_BYTES + text_bytes) as u64;
+    fn take(&mut self, row_bytes: usize) {
+        self.bytes += row_bytes as u64;
     }
 
     fn flow(&self) -> ControlFlow<()> {

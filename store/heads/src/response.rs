@@ -149,6 +149,27 @@ impl Row {
             Self::Trace { .. } => 0,
         }
     }
+
+    /// Bytes that it takes where it is held.
+    pub fn memory_bytes(&self) -> usize {
+        let pairs = |pairs: &[(String, String)]| size_of_val(pairs);
+        let beside = match self {
+            Self::Count { stream, metadata, .. } => self.bytes() + pairs(stream) + pairs(metadata),
+            Self::Line { body, .. } => body.len(),
+            Self::Template { .. } | Self::Trace { .. } => self.bytes(),
+        };
+        size_of::<Self>() + beside
+    }
+}
+
+/// Bytes of a text between the quotes of JSON.
+pub(crate) fn json_text_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
 }
 
 /// Bytes as JSON has them.
@@ -291,4 +312,17 @@ fn take(answers: &mut Vec<HeadResponse>, tag: Tag, payload: &[u8]) -> Result<(),
         _ => extract.heads.last_mut().ok_or("no head has begun")?.push(decode_record(payload)?),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_as_long_as_json_has_them() {
+        let all: String = (0..0x250).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "größe", "\u{1}\u{7f}\u{2028}\u{1f600}", &all] {
+            assert_eq!(json_text_bytes(text) + 2, json(&text).len(), "{text:?}");
+        }
+    }
 }

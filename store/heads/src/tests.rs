@@ -125,6 +125,39 @@ fn templates_of_a_head_are_rows_and_more_than_may_travel_are_refused() {
 }
 
 #[test]
+fn rows_of_templates_are_bounded_as_they_travel() {
+    let head = LogsEngine::default().head();
+    let mut batch = LogBatch::new(Labels::from_pairs([("app", "x")]));
+    for i in 0..20_u8 {
+        // Half of them no text, half of them text that JSON escapes.
+        let body = if i < 10 { vec![0xe0 + i; 1000] } else { b"\"\\".repeat(500) };
+        let body = [body, vec![b'a' + i; 2]].concat();
+        batch.push(LogRecord {
+            timestamp: i64::MIN + i64::from(i),
+            sequence: 0,
+            body: &body,
+            severity: 9,
+            flags: 0,
+            trace_id: Default::default(),
+            span_id: Default::default(),
+            attributes: (&Labels::EMPTY).into(),
+        });
+    }
+    head.insert(Position { partition: 7, offset: 0, ordinal: 0 }, &section(batch)).unwrap();
+    let heads = [Arc::new(head)];
+    let range = TimeRange { start: i64::MIN, end: i64::MAX };
+    let (matchers, filters) = Default::default();
+    let select = LogSelect { scope: Scope::of("t"), matchers, range, filters, newest_first: true };
+    let query = HeadQuery::Templates { lines: LinesQuery::new(&select, 0), step: 10, origin: 0 };
+    let extract =
+        |bytes_max: u64| LogsEngine::extract(&Scope::of("t"), &query, &heads, ExtractLimits { bytes_max, ..LIMITS }, &NoBudget);
+    let travels = serde_json::to_vec(&extract(1 << 20).unwrap().rows).unwrap().len() as u64;
+    assert!(travels > 40_000, "{travels}");
+    assert!(extract(travels - 2).is_err(), "{travels} bytes are more");
+    assert!(extract(travels + 20 * 60).is_ok(), "numbers that are shorter than the longest");
+}
+
+#[test]
 fn pages_are_cut_between_instants_and_together_are_everything() {
     for newest_first in [true, false] {
         let (mut query, mut lines, mut pages) = (lines_query(300, newest_first), 0, 0);

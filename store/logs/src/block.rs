@@ -7,21 +7,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use weir_model::label::Labels;
-use weir_model::select::{Budget, ReadError, label_bytes};
+use weir_model::select::{Budget, NoBudget, ReadError, label_bytes};
 use weir_model::time::UnixNanos;
 use weir_model::usage::{Amount, LogsDisk};
 use weir_model::wire::Kind;
 
 use super::chunk::{EncodedChunk, Lines};
 use super::details;
-use super::index::{BlockIndex, Grams, IndexCache};
+use super::index::{BlockIndex, Grams, IndexCache, Known, Turns, read_grams};
 use super::opened::OpenedChunks;
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
 use super::rollup;
 use super::schema::{
-    CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, GRAMS, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
+    CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
 };
 use super::source_lines::{ChunkName, SourceLines};
 use super::stored::StoredLines;
@@ -172,34 +172,46 @@ impl LogsBlock {
         }
     }
 
-    /// The chunks that may meet a predicate; `None` when any may.
+    /// The chunks that may meet a predicate; `None` when any may. Errors when the index cannot be read.
+    #[cfg(test)]
     pub(crate) fn candidates(&self, predicate: &TokenPredicate) -> Result<Option<RoaringBitmap>, StoreError> {
-        if *predicate == TokenPredicate::Anything {
-            return Ok(None);
-        }
-        self.index().candidates(predicate)
+        self.index(&NoBudget).candidates(predicate, &mut Known::default())
     }
 
-    /// The same; all when the index cannot be read, which costs time and no lines.
-    pub(crate) fn candidates_or_all(&self, predicate: &TokenPredicate) -> Option<RoaringBitmap> {
-        self.candidates(predicate).unwrap_or_else(|error| {
-            tracing::warn!(%error, "an index cannot be read; its block is searched without");
+    /// The chunks that may meet a predicate; `None` when any may, and when the index cannot be read, which costs time and no lines,
+    /// or the request ends before it is.
+    pub(crate) fn candidates_or_all(
+        &self,
+        predicate: &TokenPredicate,
+        known: &mut Known,
+        budget: &dyn Budget,
+    ) -> Option<RoaringBitmap> {
+        self.index(budget).candidates(predicate, known).unwrap_or_else(|error| {
+            if budget.check().is_ok() {
+                tracing::warn!(%error, "an index cannot be read; its block is searched without");
+            }
             None
         })
     }
 
     /// The same by what is in memory. Errors with `Unavailable` when something has to be read for it.
-    pub(crate) fn candidates_at_hand(&self, predicate: &TokenPredicate) -> Result<Option<RoaringBitmap>, StoreError> {
-        if *predicate == TokenPredicate::Anything {
-            return Ok(None);
-        }
-        BlockIndex { at_hand: true, ..self.index() }.candidates(predicate)
+    pub(crate) fn candidates_at_hand(
+        &self,
+        predicate: &TokenPredicate,
+        known: &mut Known,
+    ) -> Result<Option<RoaringBitmap>, StoreError> {
+        BlockIndex { at_hand: true, ..self.index(&NoBudget) }.candidates(predicate, known)
     }
 
-    fn index(&self) -> BlockIndex<'_> {
+    /// What all requests may read of indexes at once.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.indexes.turns
+    }
+
+    fn index<'a>(&'a self, budget: &'a dyn Budget) -> BlockIndex<'a> {
         let grams = self.grams.as_ref().and_then(|grams| grams.as_ref().ok());
         let (path, reader, cache, chunks) = (&self.path, &self.reader, &self.indexes, self.chunks());
-        BlockIndex { path, reader, cache, chunks, grams, at_hand: false }
+        BlockIndex { path, reader, cache, chunks, grams, at_hand: false, budget }
     }
 
     /// Opens every chunk, one at a time, places and the index. Errors with `Corrupt` that says which cannot be read.
@@ -216,7 +228,8 @@ impl LogsBlock {
         if let Some(Err(detail)) = &self.grams {
             return Err(StoreError::corrupt(&self.path, detail.as_str()));
         }
-        self.index().verify()
+        let cache = self.indexes.keeping_nothing();
+        BlockIndex { cache: &cache, ..self.index(&NoBudget) }.verify()
     }
 
     /// Reads and opens a chunk, of which nothing is unpacked yet. Errors with `Corrupt` that names block and chunk.
@@ -246,9 +259,14 @@ impl LogsBlock {
         Ok(lines)
     }
 
-    /// Reads a chunk for who opens it next; an error is reported to them.
+    /// Whether a chunk that is read ahead is kept for who opens it.
+    pub(crate) fn keeps_chunks(&self) -> bool {
+        self.chunks != CHUNKS_ONE && self.opened.keeps()
+    }
+
+    /// Reads a chunk for who opens it next; an error is reported to them. Nothing is read where nothing is kept.
     pub(crate) fn fetch(&self, chunk: u32) {
-        let _reported_later = self.opened(chunk);
+        let _reported_later = self.keeps_chunks().then(|| self.opened(chunk));
     }
 
     fn bytes_of(&self, chunk: u32) -> Result<Bytes, StoreError> {
@@ -313,18 +331,6 @@ impl LogsBlock {
         }
         let Some(tokens) = lines.tokens()? else { return Ok(None) };
         Ok(Some(EncodedChunk { bytes: self.bytes_of(chunk)?, meta: self.meta(chunk).clone(), tokens }))
-    }
-}
-
-/// A damaged filter costs time and no lines, so that it is no error here; that it cannot be read now is one.
-fn read_grams(reader: &BlockReader) -> Result<Option<Result<Grams, String>>, StoreError> {
-    if reader.section_len(GRAMS).is_none() {
-        return Ok(None);
-    }
-    match reader.section(GRAMS) {
-        Ok(bytes) => Ok(Some(Grams::decode(&bytes).map_err(|detail| format!("section {GRAMS}: {detail}")))),
-        Err(StoreError::Corrupt { detail, .. }) => Ok(Some(Err(detail))),
-        Err(error) => Err(error),
     }
 }
 

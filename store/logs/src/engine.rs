@@ -22,7 +22,7 @@ pub struct LogsOptions {
     /// Bytes of lines after which a chunk is closed. At 512 KiB, 97 MB of real lines with ids took 24.9 times less disk, at 2 MiB 28.5
     /// times; but a head holds as much of each stream as it came.
     pub chunk_bytes: usize,
-    /// Bytes of opened indexes kept over all blocks.
+    /// Bytes of opened indexes kept over all blocks, and of those that are being read.
     pub index_cache_bytes: u64,
     /// Bytes of chunks of blocks that were opened lately, with what of them is unpacked. Real lines with ids take a fifth of their bytes.
     pub chunk_cache_bytes: u64,

@@ -3,20 +3,27 @@
 //! The first block that is not in memory when its turn comes is read together with the one that follows; the next time with three
 //! others, and so on: who finds enough in the newest block has read one for nothing. Where indexes name few chunks, these are read
 //! at once too. Blocks that are in memory cost nothing of it.
+//!
+//! The block whose turn it is is read by the thread of the request, others by threads that all requests share a number of: where none
+//! is left they wait for their turn.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use roaring::RoaringBitmap;
+use weir_model::select::{Budget, ReadError};
 
 use super::block::LogsBlock;
+use super::index::{Known, THREADS_MAX, Turn};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
 use super::segment::Chunk;
 use weir_blocks::segment::Segment;
 
-/// Blocks that are read at once, each by a thread that waits for the store; as many as are opened at once.
-const AT_ONCE_MAX: usize = weir_blocks::blob::OPENED_AT_ONCE;
+/// Blocks that a request reads at once, when no other one does: as many as all requests have threads.
+const AT_ONCE_MAX: usize = THREADS_MAX;
 
 /// More chunks are read one by one as their turn comes: they may be more than a cache keeps or a request wants.
 const CHUNKS_MAX: usize = 64;
@@ -32,6 +39,8 @@ pub(crate) struct Lookahead {
     /// In the order of their turns, the last one first.
     blocks: Vec<Arc<LogsBlock>>,
     matches: HashMap<*const LogsBlock, IndexMatches>,
+    /// Chunks that were read ahead.
+    fetched: HashSet<(*const LogsBlock, u32)>,
     at_once: usize,
 }
 
@@ -42,33 +51,73 @@ impl Lookahead {
         let matching = blocks.into_iter().filter(|block| is_asked && block.may_match(plan));
         let mut blocks: Vec<_> = matching.collect();
         blocks.reverse();
-        Self { blocks, matches: HashMap::new(), at_once: 1 }
+        Self { blocks, matches: HashMap::new(), fetched: HashSet::new(), at_once: 1 }
     }
 
-    /// The chunk's turn has come: what its block's index says is known afterwards, if it asks one.
-    pub(crate) fn reach(&mut self, chunk: &Chunk, plan: &LogsPlan) {
-        let Some(block) = chunk.unasked_block().filter(|_| !self.blocks.is_empty() || !self.matches.is_empty()) else { return };
-        if let Some(matches) = self.matches.remove(&Arc::as_ptr(block)) {
-            return chunk.set_matches(matches);
-        }
-        let Some(at) = self.blocks.iter().rposition(|own| Arc::ptr_eq(own, block)) else { return };
-        if let Some(matches) = at_hand(block, plan) {
-            self.blocks.remove(at);
-            return chunk.set_matches(matches);
-        }
-        self.at_once = (self.at_once * 2).min(AT_ONCE_MAX);
-        let mut due: Vec<_> = self.blocks.drain((at + 1).saturating_sub(self.at_once)..=at).collect();
-        due.retain(|own| Arc::ptr_eq(own, block) || own.select(plan).next().is_some());
-        let matches: Vec<IndexMatches> = std::thread::scope(|scope| {
-            let threads: Vec<_> = due.iter().map(|block| scope.spawn(move || read(block, plan))).collect();
-            let matches = threads.into_iter().map(|thread| thread.join());
-            matches.map(|matches| matches.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-        });
-        read_named(&due, &matches, plan);
-        self.matches.extend(due.iter().map(Arc::as_ptr).zip(matches));
-        if let Some(matches) = self.matches.remove(&Arc::as_ptr(block)) {
+    /// The chunk's turn has come: what its block's index says is known afterwards, if it asks one. Errors when the request ends.
+    pub(crate) fn reach(&mut self, chunk: &Chunk, plan: &LogsPlan, budget: &dyn Budget) -> Result<(), ReadError> {
+        if let Some(block) = chunk.unasked_block().filter(|_| !self.blocks.is_empty() || !self.matches.is_empty())
+            && let Some(matches) = self.matches_of(block, plan, budget)?
+        {
             chunk.set_matches(matches);
         }
+        if !self.fetched.is_empty()
+            && let Some((block, number)) = chunk.stored()
+            && self.fetched.contains(&(Arc::as_ptr(block), number))
+        {
+            chunk.set_fetched();
+        }
+        Ok(())
+    }
+
+    fn matches_of(
+        &mut self,
+        block: &Arc<LogsBlock>,
+        plan: &LogsPlan,
+        budget: &dyn Budget,
+    ) -> Result<Option<IndexMatches>, ReadError> {
+        if let Some(matches) = self.matches.remove(&Arc::as_ptr(block)) {
+            return Ok(Some(matches));
+        }
+        let Some(at) = self.blocks.iter().rposition(|own| Arc::ptr_eq(own, block)) else { return Ok(None) };
+        self.blocks.remove(at);
+        budget.check()?;
+        let mut known = Known::default();
+        if let Some(matches) = at_hand(block, plan, &mut known) {
+            return Ok(Some(matches));
+        }
+        self.at_once = (self.at_once * 2).min(AT_ONCE_MAX);
+        let (ahead, turns): (Vec<_>, Vec<_>) = self.take_ahead(at, plan).into_iter().unzip();
+        let (own, matches) = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                ahead.iter().map(|block| spawn(scope, move || read(block, plan, &mut Known::default(), budget))).collect();
+            let own = read(block, plan, &mut known, budget);
+            let matches = ahead.iter().zip(threads).map(|(block, thread)| match thread {
+                Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                None => read(block, plan, &mut Known::default(), budget),
+            });
+            (own, matches.collect::<Vec<_>>())
+        });
+        drop(turns);
+        budget.check()?;
+        let named = std::iter::once((block, &own)).chain(ahead.iter().zip(&matches));
+        self.fetched.extend(read_named(named, plan, budget)?);
+        self.matches.extend(ahead.iter().map(Arc::as_ptr).zip(matches));
+        Ok(Some(own))
+    }
+
+    /// Blocks whose turn comes after that of number `at`, as many as there are threads for.
+    fn take_ahead(&mut self, at: usize, plan: &LogsPlan) -> Vec<(Arc<LogsBlock>, Turn)> {
+        let mut ahead = Vec::new();
+        for next in (0..at).rev().take(self.at_once - 1) {
+            if self.blocks[next].select(plan).next().is_none() {
+                self.blocks.remove(next);
+                continue;
+            }
+            let Some(turn) = self.blocks[next].turns().thread() else { break };
+            ahead.push((self.blocks.remove(next), turn));
+        }
+        ahead
     }
 }
 
@@ -80,30 +129,51 @@ impl IndexMatches {
     }
 }
 
-/// Reads the chunks that indexes name, if these are few; they are among the opened ones when their turn comes. What cannot be read is
-/// reported then.
-fn read_named(blocks: &[Arc<LogsBlock>], matches: &[IndexMatches], plan: &LogsPlan) {
-    let named = blocks.iter().zip(matches).flat_map(|(block, matches)| {
+/// A thread that the machine has no room for is none: its work is done in place.
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Option<ScopedJoinHandle<'scope, T>> {
+    Builder::new().name("weir-index".into()).spawn_scoped(scope, work).ok()
+}
+
+/// Reads the chunks that indexes name, if these are few, and says which; they are among the opened ones when their turn comes, and paid.
+/// What cannot be read is reported then. Errors when the budget has no room for them.
+fn read_named<'a>(
+    matches: impl Iterator<Item = (&'a Arc<LogsBlock>, &'a IndexMatches)>,
+    plan: &LogsPlan,
+    budget: &dyn Budget,
+) -> Result<Vec<(*const LogsBlock, u32)>, ReadError> {
+    let named = matches.filter(|(block, _)| block.keeps_chunks()).flat_map(|(block, matches)| {
         block.select(plan).filter(move |(chunk, _)| matches.names(*chunk)).map(move |(chunk, _)| (block, chunk))
     });
     let named: Vec<(&Arc<LogsBlock>, u32)> = named.take(CHUNKS_MAX + 1).collect();
-    if named.len() > CHUNKS_MAX {
-        return;
+    let Some((first, _)) = named.first().filter(|_| named.len() <= CHUNKS_MAX) else { return Ok(Vec::new()) };
+    for (block, chunk) in &named {
+        budget.read(block.chunk_bytes(*chunk) as u64)?;
     }
+    let helpers = named.len().min(AT_ONCE_MAX) - 1;
+    let turns: Vec<Turn> = std::iter::from_fn(|| first.turns().thread()).take(helpers).collect();
+    let fetch = |own: &[(&Arc<LogsBlock>, u32)]| {
+        own.iter().take_while(|_| budget.check().is_ok()).for_each(|(block, chunk)| block.fetch(*chunk));
+    };
     std::thread::scope(|scope| {
-        for own in named.chunks(named.len().div_ceil(AT_ONCE_MAX).max(1)) {
-            scope.spawn(move || own.iter().for_each(|(block, chunk)| block.fetch(*chunk)));
-        }
+        let mut shares = named.chunks(named.len().div_ceil(turns.len() + 1));
+        let own = shares.next().unwrap_or_default();
+        // What no thread reads is read when its turn comes.
+        shares.for_each(|share| drop(spawn(scope, move || fetch(share))));
+        fetch(own);
     });
+    Ok(named.into_iter().map(|(block, chunk)| (Arc::as_ptr(block), chunk)).collect())
 }
 
-/// What an index says that is in memory; `None` when something of it has to be read.
-fn at_hand(block: &LogsBlock, plan: &LogsPlan) -> Option<IndexMatches> {
-    let [filters, mention] = plan.index_predicates().map(|predicate| block.candidates_at_hand(predicate));
+/// What an index says that is in memory; `None` when something of it has to be read. What is known by then need not be asked again.
+fn at_hand(block: &LogsBlock, plan: &LogsPlan, known: &mut Known) -> Option<IndexMatches> {
+    let [filters, mention] = plan.index_predicates().map(|predicate| block.candidates_at_hand(predicate, known));
     Some(IndexMatches { filters: filters.ok()?, mention: mention.ok()? })
 }
 
-fn read(block: &LogsBlock, plan: &LogsPlan) -> IndexMatches {
-    let [filters, mention] = plan.index_predicates().map(|predicate| block.candidates_or_all(predicate));
+fn read(block: &LogsBlock, plan: &LogsPlan, known: &mut Known, budget: &dyn Budget) -> IndexMatches {
+    let [filters, mention] = plan.index_predicates().map(|predicate| block.candidates_or_all(predicate, known, budget));
     IndexMatches { filters, mention }
 }

@@ -39,6 +39,11 @@ impl OpenedChunks {
         Self(Arc::new(Cache::with_weighter(1024, bytes_max, ByMemory)))
     }
 
+    /// Whether there is room for anything.
+    pub(crate) fn keeps(&self) -> bool {
+        self.0.capacity() > 0
+    }
+
     /// A chunk, opened by `open` when it is not there. Two that miss at once open it twice, which is harmless.
     pub(crate) fn get(
         &self,

@@ -74,7 +74,7 @@ impl LogsReader {
         for entry in cursors.into_iter().flatten() {
             match entry {
                 Ok((_, chunk)) => {
-                    lookahead.reach(&chunk, &plan);
+                    lookahead.reach(&chunk, &plan, budget)?;
                     if take(chunk, &plan, coverage)?.is_break() {
                         break;
                     }
@@ -110,11 +110,11 @@ impl LogReader for LogsReader {
                 if !visitor.wants(first, last) {
                     continue;
                 }
-                lookahead.reach(chunk, &plan);
+                lookahead.reach(chunk, &plan, budget)?;
                 if !chunk.may_match(&plan) {
                     continue;
                 }
-                let Some(lines) = chunk.source.open(budget, &mut coverage)? else { continue };
+                let Some(lines) = chunk.open(budget, &mut coverage)? else { continue };
                 let flow = if plan.newest_first() {
                     let mut newest = Newest::new(&chunk.stream, visitor);
                     lines.give(plan.range, &plan.filters, chunk.mention(&plan), &mut newest)
@@ -145,7 +145,7 @@ impl LogReader for LogsReader {
                 return Ok(ControlFlow::Continue(()));
             }
             let lines =
-                if chunk.source.may_hide() { chunk.source.open(budget, coverage)?.map(|lines| lines.len()) } else { Some(Ok(1)) };
+                if chunk.source.may_hide() { chunk.open(budget, coverage)?.map(|lines| lines.len()) } else { Some(Ok(1)) };
             match lines {
                 Some(Err(error)) => coverage.miss(error.to_string()),
                 Some(Ok(lines)) if lines > 0 => {
@@ -179,7 +179,7 @@ impl LogReader for LogsReader {
             if !chunk.may_match(plan) {
                 return Ok(ControlFlow::Continue(()));
             }
-            let Some(lines) = chunk.source.open(budget, coverage)? else { return Ok(ControlFlow::Continue(())) };
+            let Some(lines) = chunk.open(budget, coverage)? else { return Ok(ControlFlow::Continue(())) };
             Ok(lines.templates((plan.range, buckets), &plan.filters, take).unwrap_or_else(|error| {
                 coverage.miss(error.to_string());
                 ControlFlow::Continue(())

@@ -1,6 +1,6 @@
 //! Blocks and heads as segments whose entries are chunks by time.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,17 +9,19 @@ use roaring::RoaringBitmap;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Buckets, Budget, Coverage, LogVisitor, Mention, ReadError, TakeTemplate};
+use weir_model::select::{Buckets, Budget, Coverage, LogVisitor, Mention, NoBudget, ReadError, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::head::LogsHead;
+use super::index::Known;
 use super::lookahead::IndexMatches;
 use super::newest::Newest;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
 use super::schema::{Place, StreamKey};
 use super::source::{Lies, Source};
+use super::source_lines::SourceLines;
 use weir_blocks::StoreError;
 use weir_blocks::engine::Head;
 use weir_blocks::hidden::Hidden;
@@ -32,6 +34,8 @@ pub struct Chunk {
     pub(crate) source: Source,
     /// Shared by the chunks of a block.
     asked: Rc<AskedIndex>,
+    /// Its bytes were read ahead, and are paid.
+    fetched: Cell<bool>,
 }
 
 /// Which chunks of a block its index names. Each question is asked at most once a request, and only when a chunk's turn comes.
@@ -50,7 +54,13 @@ impl AskedIndex {
 
 impl Chunk {
     fn new(key: &StreamKey, source: Source) -> Self {
-        Self { tenant: Arc::clone(&key.tenant), stream: key.labels.clone(), source, asked: Rc::default() }
+        Self {
+            tenant: Arc::clone(&key.tenant),
+            stream: key.labels.clone(),
+            source,
+            asked: Rc::default(),
+            fetched: Cell::new(false),
+        }
     }
 
     /// Without what is hidden of its stream; `None` when that is all of it.
@@ -109,6 +119,24 @@ impl Chunk {
         self.source.lines()?.templates((plan.range, buckets), &plan.filters, take)
     }
 
+    /// Where it lies when that is in a block.
+    pub(crate) fn stored(&self) -> Option<(&Arc<LogsBlock>, u32)> {
+        match &self.source.lies {
+            Lies::Stored(block, chunk) => Some((block, *chunk)),
+            _ => None,
+        }
+    }
+
+    /// Its bytes were read ahead: opening it does not pay them again.
+    pub(crate) fn set_fetched(&self) {
+        self.fetched.set(true);
+    }
+
+    /// Opens it within a budget: see [`Source::open`].
+    pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
+        if self.fetched.get() { self.source.open_paid(budget, coverage) } else { self.source.open(budget, coverage) }
+    }
+
     /// Its block when the index of that has not been asked yet.
     pub(crate) fn unasked_block(&self) -> Option<&Arc<LogsBlock>> {
         match &self.source.lies {
@@ -140,7 +168,9 @@ impl Chunk {
     fn has_tokens(&self, predicate: &TokenPredicate, asked: &OnceCell<Option<RoaringBitmap>>) -> bool {
         match &self.source.lies {
             Lies::Stored(block, chunk) => {
-                asked.get_or_init(|| block.candidates_or_all(predicate)).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
+                // Whoever reads has reached it with a budget; what is left asks nothing of an index.
+                let ask = || block.candidates_or_all(predicate, &mut Known::default(), &NoBudget);
+                asked.get_or_init(ask).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
             }
             Lies::Encoded(chunk) => predicate.met_by(&chunk.tokens),
             Lies::Parts(..) => true,

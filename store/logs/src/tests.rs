@@ -2,6 +2,7 @@
 //!
 //! - [`list`]: every shape answers as a plain list does.
 //! - [`skipping`]: which chunks stay closed.
+//! - [`ids`]: how often a question for ids reads.
 //! - [`lookahead`]: indexes are read at once.
 //! - [`block`]: its bytes, and damage to them.
 //! - [`count`]: counts are those of the lines, and which chunks are opened for them.
@@ -36,6 +37,7 @@ mod bounded;
 mod count;
 mod head;
 mod hidden;
+mod ids;
 mod line;
 mod list;
 mod lookahead;

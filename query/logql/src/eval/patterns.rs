@@ -139,20 +139,24 @@ impl Count<'_> {
     }
 
     fn template(&mut self, count: &TemplateCount<'_>) -> ControlFlow<()> {
-        let pattern = match count.text {
-            TemplateText::Constant(text) => joined(text),
-            TemplateText::Line(_) if self.is_full() => return ControlFlow::Break(()),
-            TemplateText::Line(line) => pattern_of(line),
+        let (pattern, lines) = match count.text {
+            TemplateText::Constant(text) => (joined(text), count.lines),
+            TemplateText::Line(line) => match self.admit(count.lines) {
+                0 if self.cut => return ControlFlow::Break(()),
+                lines => (pattern_of(line), lines),
+            },
         };
-        let added = self.add((detected_level(count.severity), pattern), count.bucket, count.lines);
-        self.note(added)
+        let added = self.add((detected_level(count.severity), pattern), count.bucket, lines);
+        self.note(added)?;
+        if self.cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Whether no more lines may be read; else this one is.
-    fn is_full(&mut self) -> bool {
-        self.cut = self.seen == self.options.lines_max;
-        self.seen += 1;
-        self.cut
+    /// How many of so many lines may still be read, and they are; the answer is cut where those are fewer.
+    fn admit(&mut self, lines: u64) -> u64 {
+        let admitted = lines.min(self.options.lines_max - self.seen);
+        self.seen += admitted;
+        self.cut = admitted < lines;
+        admitted
     }
 
     fn note(&mut self, counted: Result<(), ReadError>) -> ControlFlow<()> {
@@ -198,7 +202,7 @@ impl LogVisitor for Count<'_> {
     }
 
     fn line(&mut self, _: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
-        if self.is_full() {
+        if self.admit(1) == 0 {
             return ControlFlow::Break(());
         }
         let counted = self.count(record);
@@ -314,8 +318,8 @@ mod tests {
         patterns(&store, query, &log, &options, &NoBudget).unwrap()
     }
 
-    /// Whose own templates are others than those of its lines.
-    struct OtherTemplates(MemoryLogs);
+    /// Whose own templates, and how many lines have each, are others than those of its lines.
+    struct OtherTemplates(MemoryLogs, Vec<(TemplateText<'static>, u64)>);
 
     impl LogReader for OtherTemplates {
         fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
@@ -325,8 +329,11 @@ mod tests {
             self.0.streams(select, budget)
         }
         fn templates(&self, _: &LogSelect, _: Buckets, _: &dyn Budget, take: TakeTemplate<'_>) -> Result<Coverage, ReadError> {
-            let text = TemplateText::Constant("of the store");
-            let _flow = take(&TemplateCount { text, severity: 0, bucket: 0, lines: 1 });
+            for &(text, lines) in &self.1 {
+                if take(&TemplateCount { text, severity: 0, bucket: 0, lines }).is_break() {
+                    break;
+                }
+            }
             Ok(Coverage::default())
         }
         fn line(
@@ -347,7 +354,7 @@ mod tests {
     fn lines_may_be_asked_for_whatever_the_store_has() {
         let mut store = MemoryLogs::default();
         store.push(&[("app", "x")], SECOND, b"took 5 ms");
-        let store = OtherTemplates(store);
+        let store = OtherTemplates(store, vec![(TemplateText::Constant("of the store"), 1)]);
         let check = |query: &str, by_line: bool, expected: &str| {
             let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
             let range = TimeRange { start: 0, end: 100 * SECOND };
@@ -360,6 +367,30 @@ mod tests {
         assert!(!check(r#"{app="x"}"#, false, "of the store"));
         assert!(!check(r#"{app="x"} |= "took""#, true, "took <_> ms"));
         assert!(check(r#"{app="x"} | logfmt"#, false, "took <_> ms"));
+    }
+
+    #[test]
+    fn lines_that_are_counted_by_their_texts_count_for_the_limit() {
+        let query = r#"{app="x"}"#;
+        let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
+        let check = |lines: u64, lines_max: u64, expected: &[(&str, u64)]| {
+            let range = TimeRange { start: 0, end: 100 * SECOND };
+            let (scope, step) = (Scope::of("t"), 10 * SECOND);
+            let options = PatternOptions { scope, range, step, detected_level: true, lines_max, by_line: false };
+            let texts = [&b"took 5 ms"[..], b"failed"].map(|line| (TemplateText::Line(line), lines));
+            let store = OtherTemplates(MemoryLogs::default(), texts.into());
+            let found = patterns(&store, query, &log, &options, &NoBudget).unwrap();
+            let counts: Vec<_> = found.value.iter().map(|pattern| (&*pattern.text, pattern.count())).collect();
+            assert_eq!(counts, expected, "{lines} of {lines_max}");
+            !found.coverage.missing.is_empty()
+        };
+        // Far more than could be counted one by one.
+        let many = u64::MAX / 4;
+        assert!(!check(many, 2 * many, &[("failed", many), ("took <_> ms", many)]));
+        assert!(check(many, many + 3, &[("took <_> ms", many), ("failed", 3)]));
+        assert!(check(many, many, &[("took <_> ms", many)]));
+        assert!(check(many, 7, &[("took <_> ms", 7)]));
+        assert!(check(1, 0, &[]));
     }
 
     #[test]

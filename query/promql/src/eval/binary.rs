@@ -120,9 +120,14 @@ impl Eval<'_> {
         let mut signatures = Signatures::default();
         let [mut many, mut one] = [many, one].map(|rows| signatures.number(rows, matching));
         let (groups, steps) = (signatures.count, step_range.steps());
+        // Of a step where a side has nothing nothing is asked, not even whether the other's series can be told apart.
+        let asked = match fills {
+            true => vec![true; steps],
+            false => filled_steps(&many.rows, steps).iter().zip(filled_steps(&one.rows, steps)).map(|(a, b)| *a && b).collect(),
+        };
         let mut rows = self.combine_series((link, swapped), (&mut many, &mut one), (groups, steps))?;
         if !(many.rows.is_empty() && one.rows.is_empty()) {
-            rows.extend(self.by_steps((link, start), swapped, (many, one), (groups, steps))?);
+            rows.extend(self.by_steps((link, start), swapped, (many, one), (groups, &asked))?);
         }
         // Where the one side changes over time, one series of the answer comes from several pairs.
         Ok(Value::Vector(if steps > 1 { join_where_possible(rows) } else { rows }))
@@ -134,8 +139,9 @@ impl Eval<'_> {
         (link, start): (&Link, usize),
         swapped: bool,
         (many, one): (Numbered, Numbered),
-        (groups, steps): (usize, usize),
+        (groups, asked): (usize, &[bool]),
     ) -> Result<Vec<Row>, QueryError> {
+        let steps = asked.len();
         let mut joiner = Joiner {
             link,
             swapped,
@@ -152,7 +158,7 @@ impl Eval<'_> {
             histogram_bytes: 0,
         };
         let mut accounted = 0;
-        for step in 0..steps {
+        for step in (0..steps).filter(|step| asked[*step]) {
             joiner.step(step, &many.ids, &one.ids, &mut self.operator_notes(link, start))?;
             self.tally.take(std::mem::take(&mut joiner.histogram_bytes))?;
             self.account((joiner.rows.len() - accounted).saturating_mul(steps))?;
@@ -163,6 +169,21 @@ impl Eval<'_> {
         }
         Ok(joiner.rows.into_iter().filter(Row::is_present).collect())
     }
+}
+
+/// At which steps any of these has a sample.
+fn filled_steps(rows: &[Row], steps: usize) -> Vec<bool> {
+    let (mut filled, mut empty) = (vec![false; steps], steps);
+    for row in rows {
+        if empty == 0 {
+            break;
+        }
+        for (step, filled) in filled.iter_mut().enumerate().filter(|(_, filled)| !**filled) {
+            *filled = row.has(step);
+            empty -= usize::from(*filled);
+        }
+    }
+    filled
 }
 
 fn join_where_possible(rows: Vec<Row>) -> Vec<Row> {

@@ -71,11 +71,11 @@ const JOINS: [Join; 6] = [
 /// What is found step by step; `None` where a step has no answer.
 fn expected(join: &Join, many: &Side, ones: &Side) -> Option<Found> {
     let mut found = Found::new();
-    if !many.iter().any(|(labels, values)| (join.takes)(labels) && values.iter().any(Option::is_some)) {
-        // Nothing is asked of the one side.
-        return Some(found);
-    }
     for step in 0..STEPS {
+        if !many.iter().any(|(labels, values)| (join.takes)(labels) && values[step].is_some()) {
+            // Nothing is asked of the one side.
+            continue;
+        }
         let mut partners: BTreeMap<&str, (&Labels, f64)> = BTreeMap::new();
         for (labels, values) in ones {
             let Some(value) = values[step] else { continue };

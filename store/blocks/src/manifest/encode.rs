@@ -1,11 +1,11 @@
 //! A manifest's bytes. Drawn in `docs/formats/manifest.md`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weir_model::wire::Kind;
 
-use super::{BlockEntry, Counters, HighWater, Loss, Manifest, PushDigest, SourceKey, deletions};
+use super::{BlockEntry, Counters, HighWater, Loss, Manifest, PushDigest, PushDigests, SourceKey, deletions};
 use crate::StoreError;
 use crate::columns::{Reader, put_bytes, put_varint, put_zigzag};
 use crate::engine::BlockSummary;
@@ -155,7 +155,10 @@ fn encode_block(out: &mut Vec<u8>, block: &BlockEntry) {
 /// at them. Times are deltas.
 fn encode_sources(out: &mut Vec<u8>, manifest: &Manifest) -> Result<(), StoreError> {
     let mut sources: BTreeMap<&SourceKey, usize> = manifest.marks.keys().map(|key| (key, 0)).collect();
-    sources.extend(manifest.digests.iter().map(|digest| (&digest.source, 0)));
+    // Pushes are many, their sources few: a name is compared once for all pushes that share it.
+    let pushed: HashMap<*const SourceKey, &SourceKey> =
+        manifest.digests.iter().map(|push| (Arc::as_ptr(&push.source), &*push.source)).collect();
+    sources.extend(pushed.values().map(|key| (*key, 0)));
     let total: usize = sources.keys().map(|key| key.tenant.len() + 1 + key.source.len()).sum();
     if total > BODY_BYTES_MAX {
         return Err(StoreError::engine("encode a manifest", format!("sources of {total} bytes are above {BODY_BYTES_MAX}")));
@@ -172,20 +175,21 @@ fn encode_sources(out: &mut Vec<u8>, manifest: &Manifest) -> Result<(), StoreErr
     }
     put_varint(out, manifest.marks.len() as u64);
     let (mut index, mut time) = (0, 0_i64);
-    for (key, mark) in &manifest.marks {
+    for (key, mark) in &*manifest.marks {
         put_varint(out, (sources[key] - index) as u64);
         put_varint(out, mark.epoch);
         put_varint(out, mark.sequence);
         put_zigzag(out, mark.touched.wrapping_sub(time));
         (index, time) = (sources[key], mark.touched);
     }
+    let pushed: HashMap<*const SourceKey, usize> = pushed.into_iter().map(|(pointer, key)| (pointer, sources[key])).collect();
     put_varint(out, manifest.digests.len() as u64);
     time = 0;
-    for digest in &manifest.digests {
-        put_varint(out, sources[&digest.source] as u64);
-        out.extend_from_slice(&digest.digest);
-        put_zigzag(out, digest.seen.wrapping_sub(time));
-        time = digest.seen;
+    for push in manifest.digests.iter() {
+        put_varint(out, pushed[&Arc::as_ptr(&push.source)] as u64);
+        out.extend_from_slice(&push.digest);
+        put_zigzag(out, push.seen.wrapping_sub(time));
+        time = push.seen;
     }
     Ok(())
 }
@@ -211,7 +215,7 @@ fn decode_body(body: &[u8], version: u8) -> Result<Manifest, String> {
         manifest.losses.push(Loss { first, next, reason: reader.text("reason of a loss")?.to_owned() });
     }
     let sources = decode_sources(&mut reader)?;
-    manifest.marks = decode_marks(&mut reader, &sources)?;
+    manifest.marks = Arc::new(decode_marks(&mut reader, &sources)?);
     manifest.digests = decode_digests(&mut reader, &sources)?;
     if version != VERSION_PLAIN {
         manifest.deletions = deletions::decode(&mut reader)?;
@@ -244,9 +248,9 @@ fn resolution(reader: &mut Reader<'_>) -> Result<u32, String> {
     u32::try_from(seconds).map_err(|_| format!("a resolution of {seconds} seconds"))
 }
 
-fn decode_sources(reader: &mut Reader<'_>) -> Result<Vec<SourceKey>, String> {
+fn decode_sources(reader: &mut Reader<'_>) -> Result<Vec<Arc<SourceKey>>, String> {
     let count = reader.count("sources", 2)?;
-    let mut sources: Vec<SourceKey> = Vec::with_capacity(count);
+    let mut sources: Vec<Arc<SourceKey>> = Vec::with_capacity(count);
     let mut text: Vec<u8> = Vec::new();
     let mut total = 0_usize;
     for i in 0..count {
@@ -267,12 +271,12 @@ fn decode_sources(reader: &mut Reader<'_>) -> Result<Vec<SourceKey>, String> {
         if let Some(before) = sources.last().filter(|before| before.tenant == tenant) {
             tenant = Arc::clone(&before.tenant);
         }
-        sources.push(SourceKey { tenant, source });
+        sources.push(Arc::new(SourceKey { tenant, source }));
     }
     Ok(sources)
 }
 
-fn decode_marks(reader: &mut Reader<'_>, sources: &[SourceKey]) -> Result<BTreeMap<SourceKey, HighWater>, String> {
+fn decode_marks(reader: &mut Reader<'_>, sources: &[Arc<SourceKey>]) -> Result<BTreeMap<SourceKey, HighWater>, String> {
     let (mut index, mut time) = (0_usize, 0_i64);
     let mut marks = Vec::new();
     for _ in 0..reader.count("marks", 4)? {
@@ -280,20 +284,20 @@ fn decode_marks(reader: &mut Reader<'_>, sources: &[SourceKey]) -> Result<BTreeM
         let source = sources.get(index).ok_or_else(|| format!("a mark is of source {index} of {}", sources.len()))?;
         let (epoch, sequence) = (reader.varint("epoch of a mark")?, reader.varint("sequence of a mark")?);
         time = time.wrapping_add(reader.zigzag("time of a mark")?);
-        marks.push((source.clone(), HighWater { epoch, sequence, touched: time }));
+        marks.push((SourceKey::clone(source), HighWater { epoch, sequence, touched: time }));
     }
     Ok(marks.into_iter().collect())
 }
 
-fn decode_digests(reader: &mut Reader<'_>, sources: &[SourceKey]) -> Result<VecDeque<PushDigest>, String> {
+fn decode_digests(reader: &mut Reader<'_>, sources: &[Arc<SourceKey>]) -> Result<PushDigests, String> {
     let mut time = 0_i64;
-    let mut digests = VecDeque::new();
+    let mut digests = PushDigests::default();
     for _ in 0..reader.count("digests", 18)? {
         let index = reader.varint("source of a digest")? as usize;
         let source = sources.get(index).ok_or_else(|| format!("a digest is of source {index} of {}", sources.len()))?;
         let digest = reader.array("digest")?;
         time = time.wrapping_add(reader.zigzag("time of a digest")?);
-        digests.push_back(PushDigest { source: source.clone(), digest, seen: time });
+        digests.push_back(PushDigest { source: Arc::clone(source), digest, seen: time });
     }
     Ok(digests)
 }

@@ -25,8 +25,8 @@ fn manifest() -> Manifest {
         let (first_offset, next_offset) = (i * 10, i * 10 + 10);
         manifest.blocks.push(BlockEntry { id: format!("{i:020}-x"), first_offset, next_offset, ..BlockEntry::default() });
         manifest.losses.push(Loss { first: i * 10, next: i * 10 + 1, reason: "gone".into() });
-        manifest.marks.insert(key(format!("node/pod/{i}")), HighWater { epoch: i, sequence: i, touched: -5 });
-        manifest.digests.push_back(PushDigest { source: key("push".into()), digest: [7; 16], seen: 5 });
+        Arc::make_mut(&mut manifest.marks).insert(key(format!("node/pod/{i}")), HighWater { epoch: i, sequence: i, touched: -5 });
+        manifest.digests.push_back(PushDigest { source: Arc::new(key("push".into())), digest: [7; 16], seen: 5 });
     }
     manifest
 }
@@ -70,7 +70,7 @@ fn fuzz_bodies_are_read_or_refused() {
         epoch: u64::MAX,
         next_offset: u64::MAX,
         losses: vec![Loss { first: u64::MAX - 1, next: u64::MAX, reason: String::new() }],
-        marks: [(key("s".into()), HighWater { epoch: u64::MAX, sequence: u64::MAX, touched: i64::MIN })].into(),
+        marks: Arc::new([(key("s".into()), HighWater { epoch: u64::MAX, sequence: u64::MAX, touched: i64::MIN })].into()),
         counters: Counters { duplicates: u64::MAX, gaps: u64::MAX, quarantined: u64::MAX },
         ..Manifest::default()
     };
@@ -120,7 +120,7 @@ fn what_no_reader_takes_is_not_written() {
     let mut manifest = Manifest::default();
     let shared: Arc<str> = "a".repeat(1 << 20).into();
     for i in 0..70 {
-        manifest.marks.insert(key(format!("{shared}{i}")), HighWater { epoch: 1, sequence: 1, touched: 1 });
+        Arc::make_mut(&mut manifest.marks).insert(key(format!("{shared}{i}")), HighWater { epoch: 1, sequence: 1, touched: 1 });
     }
     let message = encode(&STAMP, &manifest).unwrap_err().to_string();
     assert!(message.starts_with("encode a manifest: sources of 734"), "{message}");

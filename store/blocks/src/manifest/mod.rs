@@ -2,6 +2,7 @@
 //!
 //! - here: what a manifest says, and the pure rules by which it may change (offsets leave no hole, merges double nothing);
 //! - `deletions`: what it says of deletions;
+//! - [`PushDigests`]: the pushes it remembers, shared between versions;
 //! - `encode`: its bytes;
 //! - [`ManifestStore`]: numbered versions in the object store, each created once by whoever comes first; block objects;
 //! - `follow`: reading versions that others publish;
@@ -13,6 +14,7 @@
 //! Not here: when to seal, merge or forget (the aggregator), and what is in a block (the engines).
 
 mod deletions;
+mod digests;
 mod encode;
 mod follow;
 mod garbage;
@@ -26,12 +28,13 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_model::time::UnixNanos;
 
 pub use deletions::{AcceptedRequest, DELETIONS_MAX, DeletionKey, DeletionState, PendingDeletion};
+pub use digests::PushDigests;
 pub use follow::partitions;
 pub use garbage::{Garbage, Sightings};
 pub use local::durable_local;
@@ -52,10 +55,10 @@ pub struct Manifest {
     pub next_offset: u64,
     /// Sealed blocks, by first offset.
     pub blocks: Vec<BlockEntry>,
-    /// Highest sequence stored, per source that can be read again.
-    pub marks: BTreeMap<SourceKey, HighWater>,
+    /// Highest sequence stored, per source that can be read again. Versions that change none share them.
+    pub marks: Arc<BTreeMap<SourceKey, HighWater>>,
     /// What clients pushed lately, oldest first; who appends bounds it by count and age.
-    pub digests: VecDeque<PushDigest>,
+    pub digests: PushDigests,
     /// Offsets that nobody will ever see, ascending.
     pub losses: Vec<Loss>,
     /// Since the partition began.
@@ -108,8 +111,8 @@ pub struct HighWater {
 /// A push that is stored, so that the same push again is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushDigest {
-    /// Whose: equal bytes of two tenants or sources are two pushes.
-    pub source: SourceKey,
+    /// Whose: equal bytes of two tenants or sources are two pushes. Pushes of one source share it.
+    pub source: Arc<SourceKey>,
     /// As in the section's mark.
     pub digest: [u8; 16],
     /// When it was stored.

@@ -54,7 +54,8 @@ impl ObjectStore for Faulty {
             if self.inner.head(location).await.is_ok() {
                 return Err(Error::AlreadyExists { path: location.to_string(), source: "it is there".into() });
             }
-            tokio::task::yield_now().await;
+            // Long enough for others to look on a busy machine.
+            tokio::time::sleep(Duration::from_millis(200)).await;
             options.mode = PutMode::Overwrite;
         }
         let stored = self.inner.put_opts(location, payload, options).await?;
@@ -116,8 +117,8 @@ fn sample() -> Manifest {
         owner: "http://10.0.0.1:9640".into(),
         next_offset: 50,
         blocks: vec![block],
-        marks: [(key("node/pod/a"), mark(100)), (key("node/pod/b"), mark(7))].into(),
-        digests: [PushDigest { source: key("push"), digest: [9; 16], seen: 12 }].into(),
+        marks: Arc::new([(key("node/pod/a"), mark(100)), (key("node/pod/b"), mark(7))].into()),
+        digests: [PushDigest { source: Arc::new(key("push")), digest: [9; 16], seen: 12 }].into_iter().collect(),
         losses: vec![Loss { first: 40, next: 50, reason: "the bus was cut".into() }],
         counters: Counters { duplicates: 1, gaps: 2, quarantined: 3 },
         deletions: Vec::new(),
@@ -385,13 +386,16 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
         ("[a-c]{1,2}", "[a-z/]{1,6}").prop_map(|(tenant, source)| SourceKey { tenant: tenant.into(), source: source.into() });
     let mark =
         (any::<u64>(), any::<u64>(), any::<i64>()).prop_map(|(epoch, sequence, touched)| HighWater { epoch, sequence, touched });
-    let digest =
-        (key.clone(), any::<[u8; 16]>(), any::<i64>()).prop_map(|(source, digest, seen)| PushDigest { source, digest, seen });
+    let digest = (key.clone(), any::<[u8; 16]>(), any::<i64>()).prop_map(|(source, digest, seen)| PushDigest {
+        source: Arc::new(source),
+        digest,
+        seen,
+    });
     let marks = prop::collection::btree_map(key, mark, 0..20);
     let digests = prop::collection::vec(digest, 0..20);
     (marks, digests, any::<u64>(), any::<String>()).prop_map(|(marks, digests, next_offset, owner)| Manifest {
-        marks,
-        digests: digests.into(),
+        marks: Arc::new(marks),
+        digests: digests.into_iter().collect(),
         next_offset,
         owner,
         ..Manifest::default()

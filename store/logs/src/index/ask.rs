@@ -1,5 +1,6 @@
 //! The index of one block, asked which chunks may meet a predicate. A section is opened when it is first needed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -14,6 +15,7 @@ use super::pairs;
 use super::words::Words;
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockReader;
+use weir_model::select::Budget;
 
 /// Parts of fewer characters are in every chunk.
 const PART_BYTES_MIN: usize = 3;
@@ -28,18 +30,28 @@ pub(crate) struct BlockIndex<'a> {
     pub(crate) grams: Option<&'a Grams>,
     /// Nothing is read: what is not in memory is an error, `Unavailable`.
     pub(crate) at_hand: bool,
+    /// Of the request: when it ends nothing more is read, and what is asked is an error, `Unavailable`.
+    pub(crate) budget: &'a dyn Budget,
 }
+
+/// What leaves of a request's predicates found, by where these lie: a second try does not ask them again.
+#[derive(Default)]
+pub(crate) struct Known(HashMap<*const TokenPredicate, Option<RoaringBitmap>>);
 
 type Found = Result<Option<RoaringBitmap>, StoreError>;
 
 impl BlockIndex<'_> {
     /// The chunks that may meet a predicate; `None` when any may. Errors with `Corrupt` that names the section.
-    pub(crate) fn candidates(&self, predicate: &TokenPredicate) -> Found {
-        if self.reader.section_len(INDEX).is_some() {
-            combine(predicate, &mut |leaf| self.chunks_with(leaf))
-        } else {
-            combine(predicate, &mut |leaf| self.former_chunks_with(leaf))
-        }
+    pub(crate) fn candidates(&self, predicate: &TokenPredicate, known: &mut Known) -> Found {
+        let is_former = self.reader.section_len(INDEX).is_none();
+        combine(predicate, &mut |leaf| {
+            if let Some(found) = known.0.get(&std::ptr::from_ref(leaf)) {
+                return Ok(found.clone());
+            }
+            let found = if is_former { self.former_chunks_with(leaf) } else { self.chunks_with(leaf) }?;
+            known.0.insert(leaf, found.clone());
+            Ok(found)
+        })
     }
 
     /// Opens all of it. Errors with `Corrupt` when it is of other chunks than there are.
@@ -123,7 +135,7 @@ impl BlockIndex<'_> {
 
     fn former_chunks_with(&self, leaf: &TokenPredicate) -> Found {
         let index = match leaf {
-            TokenPredicate::Pair { tokens, .. } => return self.candidates(tokens),
+            TokenPredicate::Pair { tokens, .. } => return self.candidates(tokens, &mut Known::default()),
             _ => self.former()?,
         };
         let found = self.guarded(FORMER_INDEX, || match leaf {

@@ -8,6 +8,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use super::ids::{IdLists, Ids};
 use super::pages::PageList;
 use super::table::Table;
+use super::turns::Turns;
 use super::words::{FormerIndex, Words};
 use weir_blocks::StoreError;
 
@@ -36,9 +37,12 @@ pub(super) enum Part {
 
 /// Opened sections by the path of their block and their name.
 #[derive(Clone)]
-pub(crate) struct IndexCache(Arc<Cache<Key, OpenSection, ByBytes>>);
+pub(crate) struct IndexCache {
+    kept: Arc<Cache<Key, OpenSection, ByBytes>>,
+    pub(crate) turns: Turns,
+}
 
-type Key = (Arc<str>, &'static str, Part);
+pub(super) type Key = (Arc<str>, &'static str, Part);
 
 /// For the size of the table only: pages and rows have some 64 KiB.
 const ENTRY_BYTES: u64 = 64 << 10;
@@ -62,13 +66,29 @@ impl Weighter<Key, OpenSection> for ByBytes {
 }
 
 impl IndexCache {
-    /// Holds at most so many bytes.
+    /// Holds at most so many bytes: three quarters are kept, the last one is for what is being read and unpacked. Of 160 MiB that
+    /// is 40, where the rows of a large block have 60 at most, which are read alone.
     pub(crate) fn new(bytes_max: u64) -> Self {
+        let reading = bytes_max / 4;
+        Self { kept: Self::kept(bytes_max - reading), turns: Turns::new(reading) }
+    }
+
+    /// One that keeps nothing, for who reads a block once; turns are those of this one.
+    pub(crate) fn keeping_nothing(&self) -> Self {
+        Self { kept: Self::kept(0), turns: self.turns.clone() }
+    }
+
+    fn kept(bytes_max: u64) -> Arc<Cache<Key, OpenSection, ByBytes>> {
         // In one piece: a part of it would keep nothing that is larger than the part, and the rows of a large block's ids are.
         let entries = (bytes_max / ENTRY_BYTES).clamp(64, 1 << 16) as usize;
         let options = OptionsBuilder::new().shards(1).estimated_items_capacity(entries).weight_capacity(bytes_max).build();
         let options = options.expect("invariant: all that it asks for is said");
-        Self(Arc::new(Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default())))
+        Arc::new(Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), DefaultLifecycle::default()))
+    }
+
+    /// What is there of it.
+    pub(super) fn peek(&self, key: &Key) -> Option<OpenSection> {
+        self.kept.get(key)
     }
 
     /// A section or a part of a block, opened by `open` when it is not there. Two that miss at once open it twice, which is harmless.
@@ -77,11 +97,11 @@ impl IndexCache {
         key: Key,
         open: impl FnOnce() -> Result<OpenSection, StoreError>,
     ) -> Result<OpenSection, StoreError> {
-        if let Some(section) = self.0.get(&key) {
+        if let Some(section) = self.kept.get(&key) {
             return Ok(section);
         }
         let section = open()?;
-        self.0.insert(key, section.clone());
+        self.kept.insert(key, section.clone());
         Ok(section)
     }
 }

@@ -1,7 +1,10 @@
 //! Which triples of bytes occur in the words of a block: small and always in memory, so that a word which is nowhere reads nothing.
 
 use super::super::predicate::Edge;
+use super::super::schema::GRAMS;
 use super::super::tokens::{SEPARATOR, TOKEN_BYTES_MAX};
+use weir_blocks::StoreError;
+use weir_blocks::block::BlockReader;
 
 const GRAM_BYTES: usize = 3;
 /// A filter has this many bytes at most: the words of a language and its names have some ten thousand triples.
@@ -81,6 +84,18 @@ impl Grams {
             self.bits[bit / 8] & 1 << (bit % 8) != 0
         };
         in_long || edge.needle(part).windows(GRAM_BYTES).all(has)
+    }
+}
+
+/// Those of a block. A damaged filter costs time and no lines, so that it is no error here; that it cannot be read now is one.
+pub(crate) fn read_grams(reader: &BlockReader) -> Result<Option<Result<Grams, String>>, StoreError> {
+    if reader.section_len(GRAMS).is_none() {
+        return Ok(None);
+    }
+    match reader.section(GRAMS) {
+        Ok(bytes) => Ok(Some(Grams::decode(&bytes).map_err(|detail| format!("section {GRAMS}: {detail}")))),
+        Err(StoreError::Corrupt { detail, .. }) => Ok(Some(Err(detail))),
+        Err(error) => Err(error),
     }
 }
 

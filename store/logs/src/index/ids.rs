@@ -203,7 +203,7 @@ pub(super) fn add_chunks_with_part(
             true => add_by_digits(table, length, edge, part, found),
             false => Ok(()),
         },
-        Shape::Text(length) if length > part.len() => add_rows(table, part, |row| edge.has(row, part), found),
+        Shape::Text(length) if length > part.len() => add_by_text(table, edge, part, found),
         Shape::Hex(length) | Shape::Text(length) => match length == part.len() && Shape::of(part) == Some(shape) {
             true => table.add_chunks_with(shape.row(part, &mut [0; TOKEN_BYTES_MAX]), found),
             false => Ok(()),
@@ -225,34 +225,36 @@ fn add_by_digits(
         hex::encode_to_slice(row, text).expect("invariant: two digits a byte");
         edge.has(&text[..length], part)
     };
+    let (rows, mut having) = (table.rows()?, RoaringBitmap::new());
     for begun in [0, 1] {
         let whole = &part[begun..begun + (part.len() - begun) / 2 * 2];
-        add_rows(table, pack(whole, &mut [0; TOKEN_BYTES_MAX]), &mut has, found)?;
+        select_rows((&rows, table.width()), pack(whole, &mut [0; TOKEN_BYTES_MAX]), &mut has, &mut having);
     }
-    Ok(())
+    drop(rows);
+    table.add_chunks_of(&having, found)
 }
 
-/// Adds the chunks of rows that contain the bytes, at least one, and pass.
-fn add_rows(
-    table: &StoredTable<'_>,
-    bytes: &[u8],
-    mut passes: impl FnMut(&[u8]) -> bool,
-    found: &mut RoaringBitmap,
-) -> Result<(), StoreError> {
-    let (rows, width) = (table.rows()?, table.width());
+fn add_by_text(table: &StoredTable<'_>, edge: Edge, part: &[u8], found: &mut RoaringBitmap) -> Result<(), StoreError> {
+    let (rows, mut having) = (table.rows()?, RoaringBitmap::new());
+    select_rows((&rows, table.width()), part, |row| edge.has(row, part), &mut having);
+    drop(rows);
+    table.add_chunks_of(&having, found)
+}
+
+/// Adds the numbers of rows of a width that contain the bytes, at least one, and pass.
+fn select_rows((rows, width): (&[u8], usize), bytes: &[u8], mut passes: impl FnMut(&[u8]) -> bool, having: &mut RoaringBitmap) {
     let finder = Finder::new(bytes);
     let mut from = 0;
     while let Some(at) = finder.find(&rows[from..]).map(|at| from + at) {
         let (row, within) = (at / width, at % width);
         let start = row * width;
         if within + bytes.len() <= width && passes(&rows[start..start + width]) {
-            table.add_chunks_of(row, found)?;
+            having.insert(row as u32);
             from = start + width;
         } else {
             from = at + 1;
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! - [`grams`]: whether a block has a word at all; always in memory;
 //! - `table`: sorted rows with the chunks of each, which ids and pairs are made of; `pages`: tables in pages, of which one is read
 //!   for a row; `stored_table`: a table wherever it lies;
-//! - `build`: the sections in the making; [`ask`]: one block's, asked; `sections` opens them, `cache` keeps what is open.
+//! - `build`: the sections in the making; [`ask`]: one block's, asked; `sections` opens them, `cache` keeps what is open, `turns` bounds what is read at once.
 //!
 //! Tokens come folded (`tokens`): upper and lower case are the same here. What each byte means: `docs/formats/logs_block.md`.
 
@@ -22,14 +22,16 @@ mod pairs;
 mod sections;
 mod stored_table;
 mod table;
+mod turns;
 mod words;
 
-pub(crate) use ask::BlockIndex;
+pub(crate) use ask::{BlockIndex, Known};
 pub(crate) use build::IndexBuilder;
 pub(crate) use cache::IndexCache;
-pub(crate) use grams::Grams;
+pub(crate) use grams::{Grams, read_grams};
 pub(crate) use ids::is_id;
 pub(crate) use pairs::{pair_hash, pair_name};
+pub(crate) use turns::{THREADS_MAX, Turn, Turns};
 /// A former index was made of all tokens as words are of words.
 #[cfg(test)]
 pub(crate) use words::WordsBuilder as FormerBuilder;

@@ -74,6 +74,10 @@ pub(super) fn decode_lists(
         if tables.last().is_some_and(|(before, _)| *before >= code) {
             return Err(format!("tables {code:?} do not ascend"));
         }
+        // The next one would begin where it does, and what is kept of a table is kept by where it begins.
+        if let Some((empty, _)) = tables.last().filter(|(_, list)| list.rows == 0) {
+            return Err(format!("table {empty:?} has no row, and another one follows"));
+        }
         let list = PageList::decode(&mut cursor, width_of(code)?, &mut at)?;
         let unpacked = list.rows.checked_mul(list.width).filter(|bytes| *bytes <= left);
         left -= unpacked
@@ -94,7 +98,11 @@ impl PageList {
         let (mut firsts, mut starts) = (Vec::with_capacity(pages * width), Vec::with_capacity(pages + 1));
         starts.push(*at);
         for page in 0..pages {
-            *at = at.checked_add(cursor.varint()?).ok_or("a page ends beyond all bytes")?;
+            let length = cursor.varint()?;
+            if length <= CRC_BYTES as u64 {
+                return Err(format!("page {page} of {pages} has {length} bytes"));
+            }
+            *at = at.checked_add(length).ok_or("a page ends beyond all bytes")?;
             starts.push(*at);
             let first = cursor.take(width)?;
             if page > 0 && &firsts[(page - 1) * width..] >= first {
@@ -130,9 +138,20 @@ impl PageList {
         low.checked_sub(1)
     }
 
-    /// The page that has row number `at`, and its number there.
-    pub(super) fn page_of(&self, at: usize) -> (usize, usize) {
-        (at / PAGE_ROWS, at % PAGE_ROWS)
+    /// The page that has row number `at`.
+    pub(super) fn page_of(&self, at: u32) -> usize {
+        at as usize / PAGE_ROWS
+    }
+
+    /// The numbers of a page's rows. A table has fewer than 2³², of at most [`SECTION_BYTES_MAX`].
+    pub(super) fn rows_of(&self, page: usize) -> Range<u32> {
+        let start = page * PAGE_ROWS;
+        start as u32..(start + PAGE_ROWS).min(self.rows) as u32
+    }
+
+    /// Bytes of all rows, unpacked.
+    pub(super) fn rows_bytes(&self) -> usize {
+        self.rows * self.width
     }
 
     /// Where a page lies in its section.
@@ -264,6 +283,8 @@ mod tests {
         refused(&[directory[..].to_vec(), vec![0]].concat(), pages.len() as u64, "left over");
         // A table, [1, 4], as many rows as there are numbers.
         refused(&[[1, 1, 4].to_vec(), vec![0xff; 9], vec![1]].concat(), 0, "pages in 0 bytes");
+        refused(&[2, 0, 9, 0, 1, 4, 0], 0, "table [0, 9] has no row");
+        refused(&[1, 1, 4, 1, 4, 0, 0, 0, 0], 4, "page 0 of 1 has 4 bytes");
         let twice = [&[2_u8][..], &directory[1..], &directory[1..]].concat();
         refused(&twice, 2 * pages.len() as u64, "do not ascend");
         let mut swapped = directory.clone();

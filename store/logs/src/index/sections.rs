@@ -16,6 +16,10 @@ use super::table::Table;
 use super::words::{FormerIndex, Words};
 use weir_blocks::StoreError;
 
+/// A section and what is made of it take about so many times its stored bytes: words are copied and unpacked besides, and of tables of
+/// before each row, which is stored in a third, gets its place.
+const UNPACKED_TIMES: u64 = 4;
+
 /// The tables of ids.
 pub(super) enum OpenIds {
     Paged(Arc<IdLists>),
@@ -144,6 +148,8 @@ impl BlockIndex<'_> {
     ) -> Result<OpenSection, StoreError> {
         self.cache.get((Arc::clone(self.path), name, Part::Whole), || {
             self.may_read()?;
+            let stored = self.reader.section_len(name).unwrap_or_default();
+            let _turn = self.cache.turns.bytes(stored.saturating_mul(UNPACKED_TIMES), self.budget)?;
             open(&self.reader.section(name)?)
         })
     }
@@ -161,8 +167,9 @@ impl BlockIndex<'_> {
         })
     }
 
-    fn may_read(&self) -> Result<(), StoreError> {
-        if self.at_hand { Err(StoreError::Unavailable) } else { Ok(()) }
+    /// Errors with `Unavailable` when nothing may be read, or the request has ended.
+    pub(super) fn may_read(&self) -> Result<(), StoreError> {
+        if self.at_hand || self.budget.check().is_err() { Err(StoreError::Unavailable) } else { Ok(()) }
     }
 
     /// The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.

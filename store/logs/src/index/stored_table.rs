@@ -1,6 +1,6 @@
 //! A table of a block wherever it lies: whole in memory as blocks of before have it, or in pages that are read when they are needed.
 
-use std::ops::Deref;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -10,7 +10,15 @@ use super::cache::{OpenSection, Part};
 use super::pages::PageList;
 use super::sections::ANOTHER;
 use super::table::Table;
+use super::turns::Turn;
 use weir_blocks::StoreError;
+
+/// Pages of a table that are read one by one for the rows of a question, and kept; of more all that lies between them is read. Of an id
+/// that stands in several places, or of a long part of one, there are no more.
+const PAGES_EACH: usize = 4;
+
+/// Bytes of neighbouring pages that are read in one piece: no more than other reads of a store, and two dozen for the largest table.
+const PIECE_BYTES: u64 = 8 << 20;
 
 /// One table.
 pub(super) enum StoredTable<'a> {
@@ -28,7 +36,11 @@ pub(super) struct PagedTable<'a> {
 /// Rows, one after the other.
 pub(super) enum Rows<'a> {
     Whole(&'a [u8]),
-    Paged(Arc<Vec<u8>>),
+    /// With the turn that they were read in, which is held as long as they are.
+    Paged {
+        rows: Arc<Vec<u8>>,
+        _turn: Option<Turn>,
+    },
 }
 
 impl Deref for Rows<'_> {
@@ -37,7 +49,7 @@ impl Deref for Rows<'_> {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Whole(rows) => rows,
-            Self::Paged(rows) => rows,
+            Self::Paged { rows, .. } => rows,
         }
     }
 }
@@ -64,23 +76,20 @@ impl StoredTable<'_> {
         Ok(())
     }
 
-    /// Adds the chunks of row number `at`. Errors with `Corrupt`.
-    pub(super) fn add_chunks_of(&self, at: usize, found: &mut RoaringBitmap) -> Result<(), StoreError> {
+    /// Adds the chunks of rows by their numbers. Errors with `Corrupt`.
+    pub(super) fn add_chunks_of(&self, rows: &RoaringBitmap, found: &mut RoaringBitmap) -> Result<(), StoreError> {
         match self {
-            Self::Whole(table) => table.add_chunks_of(at, found),
-            Self::Paged(paged) => {
-                let (page, row) = paged.list.page_of(at);
-                paged.page(page)?.add_chunks_of(row, found);
-            }
+            Self::Whole(table) => rows.iter().for_each(|row| table.add_chunks_of(row as usize, found)),
+            Self::Paged(paged) => paged.add_chunks_of(rows, found)?,
         }
         Ok(())
     }
 
-    /// Reads every page that is not in memory yet. Errors with `Corrupt`.
+    /// Reads every page, and keeps none. Errors with `Corrupt`.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
         match self {
             Self::Whole(_) => Ok(()),
-            Self::Paged(paged) => (0..paged.list.pages()).try_for_each(|page| paged.page(page).map(drop)),
+            Self::Paged(paged) => paged.each_page(&Vec::from_iter(0..paged.list.pages()), |_, _| ControlFlow::Continue(())),
         }
     }
 
@@ -88,32 +97,103 @@ impl StoredTable<'_> {
     pub(super) fn rows(&self) -> Result<Rows<'_>, StoreError> {
         match self {
             Self::Whole(table) => Ok(Rows::Whole(table.rows())),
-            Self::Paged(paged) => paged.rows().map(Rows::Paged),
+            Self::Paged(paged) => paged.rows(),
         }
     }
 }
 
 impl PagedTable<'_> {
     fn page(&self, page: usize) -> Result<Arc<Table>, StoreError> {
+        let open = |bytes: &[u8]| Ok(OpenSection::Table(Arc::new(self.decode(page, bytes)?)));
         let range = self.list.range(page);
-        let open = |bytes: &[u8]| {
-            let table = self.list.decode_page(page, bytes, self.index.chunks);
-            Ok(OpenSection::Table(Arc::new(table.map_err(|detail| self.index.wrong(self.section, detail))?)))
-        };
-        match self.index.part((self.section, Part::Page(range.start)), range, open)? {
+        self.table(self.index.part((self.section, Part::Page(range.start)), range, open)?)
+    }
+
+    /// One that is in memory.
+    fn kept_page(&self, page: usize) -> Result<Option<Arc<Table>>, StoreError> {
+        let key = (Arc::clone(self.index.path), self.section, Part::Page(self.list.range(page).start));
+        self.index.cache.peek(&key).map(|section| self.table(section)).transpose()
+    }
+
+    fn table(&self, section: OpenSection) -> Result<Arc<Table>, StoreError> {
+        match section {
             OpenSection::Table(table) => Ok(table),
             _ => Err(self.index.wrong(self.section, ANOTHER)),
         }
     }
 
-    fn rows(&self) -> Result<Arc<Vec<u8>>, StoreError> {
-        let range = self.list.all();
-        let open = |bytes: &[u8]| {
-            let rows = self.list.decode_rows(bytes).map_err(|detail| self.index.wrong(self.section, detail))?;
-            Ok(OpenSection::Rows(Arc::new(rows)))
+    fn decode(&self, page: usize, bytes: &[u8]) -> Result<Table, StoreError> {
+        let table = self.list.decode_page(page, bytes, self.index.chunks);
+        table.map_err(|detail| self.index.wrong(self.section, detail))
+    }
+
+    /// Pages in memory first; nothing is read any more when all chunks are found.
+    fn add_chunks_of(&self, rows: &RoaringBitmap, found: &mut RoaringBitmap) -> Result<(), StoreError> {
+        let mut pages: Vec<usize> = rows.iter().map(|row| self.list.page_of(row)).collect();
+        pages.dedup();
+        let add = |page: usize, table: &Table, found: &mut RoaringBitmap| {
+            let own = self.list.rows_of(page);
+            let named = own.clone().filter(|row| rows.contains(*row));
+            named.for_each(|row| table.add_chunks_of((row - own.start) as usize, found));
+            if found.len() == u64::from(self.index.chunks) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        match self.index.part((self.section, Part::Rows(range.start)), range, open)? {
-            OpenSection::Rows(rows) => Ok(rows),
+        let mut missing = Vec::new();
+        for page in pages {
+            match self.kept_page(page)? {
+                Some(table) if add(page, &table, found).is_break() => return Ok(()),
+                Some(_) => {}
+                None => missing.push(page),
+            }
+        }
+        if missing.len() > PAGES_EACH {
+            return self.each_page(&missing, |page, table| add(page, table, found));
+        }
+        for page in missing {
+            if add(page, &*self.page(page)?, found).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads pages, ascending, until `take` breaks: neighbours in one piece, with what lies between. None is kept.
+    fn each_page(&self, pages: &[usize], mut take: impl FnMut(usize, &Table) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let mut left = pages;
+        while let Some(first) = left.first() {
+            let start = self.list.range(*first).start;
+            let count = left.partition_point(|page| self.list.range(*page).end - start <= PIECE_BYTES).max(1);
+            let (own, rest) = left.split_at(count);
+            let end = self.list.range(own[count - 1]).end;
+            self.index.may_read()?;
+            let _turn = self.index.cache.turns.bytes(end - start, self.index.budget)?;
+            let bytes = self.index.reader.section_range(self.section, start..end)?;
+            for page in own {
+                self.index.may_read()?;
+                let range = self.list.range(*page);
+                let table = self.decode(*page, &bytes[(range.start - start) as usize..(range.end - start) as usize])?;
+                if take(*page, &table).is_break() {
+                    return Ok(());
+                }
+            }
+            left = rest;
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> Result<Rows<'static>, StoreError> {
+        let range = self.list.all();
+        let key = (Arc::clone(self.index.path), self.section, Part::Rows(range.start));
+        let mut turn = None;
+        let section = self.index.cache.get(key, || {
+            self.index.may_read()?;
+            let bytes = (range.end - range.start).saturating_add(self.list.rows_bytes() as u64);
+            turn = Some(self.index.cache.turns.bytes(bytes, self.index.budget)?);
+            let stored = self.index.reader.section_range(self.section, range)?;
+            let rows = self.list.decode_rows(&stored).map_err(|detail| self.index.wrong(self.section, detail))?;
+            Ok(OpenSection::Rows(Arc::new(rows)))
+        })?;
+        match section {
+            OpenSection::Rows(rows) => Ok(Rows::Paged { rows, _turn: turn }),
             _ => Err(self.index.wrong(self.section, ANOTHER)),
         }
     }
