@@ -38,10 +38,17 @@ impl Aggregate {
         }
     }
 
-    /// With what comes after it. The coarser resolution stays.
+    /// With one whose last sample comes after its own. The coarser resolution stays.
+    ///
+    /// Where samples came late, or from two senders, the other may begin before this one ends: then what lies side by side is no reset, and
+    /// where it spans all of this one, both have seen the same resets.
     pub fn extend(&mut self, later: &Self) {
-        if later.first < self.last {
-            self.lost += self.last;
+        if later.first_ms <= self.first_ms {
+            (self.first, self.first_ms) = (later.first, later.first_ms);
+            self.lost = self.lost.max(later.lost);
+        } else {
+            let is_reset = later.first_ms > self.last_ms && later.first < self.last;
+            self.lost += later.lost + if is_reset { self.last } else { 0.0 };
         }
         // Any number is better than NaN.
         if later.min < self.min || self.min.is_nan() {
@@ -50,7 +57,6 @@ impl Aggregate {
         if later.max > self.max || self.max.is_nan() {
             self.max = later.max;
         }
-        self.lost += later.lost;
         self.sum += later.sum;
         self.count += later.count;
         (self.last, self.last_ms) = (later.last, later.last_ms);
@@ -100,6 +106,23 @@ mod tests {
         }
         assert!(of(&[(1, f64::NAN), (2, f64::NAN)]).min.is_nan());
         assert_eq!(of(&[(1, f64::NAN), (2, 3.0)]).max, 3.0);
+    }
+
+    #[test]
+    fn what_lies_side_by_side_is_no_reset() {
+        // A counter of which two blocks have every other sample, and one that came late.
+        let (even, odd) = ([(2, 20.0), (4, 40.0), (6, 6.0), (8, 26.0)], [(1, 10.0), (3, 30.0), (5, 50.0), (7, 16.0), (9, 36.0)]);
+        let mut both = of(&even);
+        assert_eq!((both.lost, of(&odd).lost), (40.0, 50.0));
+        both.extend(&of(&odd));
+        assert_eq!((both.first_ms, both.first, both.last, both.lost, both.count), (1, 10.0, 36.0, 50.0, 9.0));
+        let mut late = of(&[(5, 50.0)]);
+        late.extend(&of(&[(1, 10.0), (9, 90.0)]));
+        assert_eq!((late.first, late.last, late.lost, late.count, late.sum), (10.0, 90.0, 0.0, 3.0, 150.0));
+        // One that begins a little before the other has ended.
+        let mut before = of(&[(1, 10.0), (5, 50.0)]);
+        before.extend(&of(&[(4, 40.0), (6, 60.0), (7, 5.0)]));
+        assert_eq!((before.first, before.last, before.lost), (10.0, 5.0, 60.0));
     }
 
     #[test]

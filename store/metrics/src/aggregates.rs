@@ -15,7 +15,8 @@ pub(crate) const AGGREGATE_SCHEMA: i8 = 100;
 /// Minimum, maximum, first value, what was lost to resets, milliseconds from first to last, resolution in milliseconds.
 const COLUMNS: usize = 6;
 /// A day: the coarsest is an hour.
-const RESOLUTION_MS_MAX: f64 = 86_400_000.0;
+pub(crate) const RESOLUTION_SECONDS_MAX: u32 = 86_400;
+const RESOLUTION_MS_MAX: f64 = RESOLUTION_SECONDS_MAX as f64 * 1000.0;
 
 /// One of [`Aggregate`] as it is stored; last value and time are those of its sample.
 pub(crate) fn stored(own: &Aggregate) -> Histogram {
@@ -114,6 +115,13 @@ pub(crate) fn trim(samples: &mut Samples, from: i64) {
     samples.drop_first(kept.unwrap_or(before));
 }
 
+/// Whether a sample with this beside its number is an aggregate that stands for more samples than the one with the other. Nothing takes the
+/// place of a histogram.
+pub(crate) fn stands_for_more(own: Option<&Arc<Histogram>>, other: Option<&Arc<Histogram>>) -> bool {
+    let Some(own) = own.filter(|own| own.schema == AGGREGATE_SCHEMA) else { return false };
+    other.map_or(own.count > 1.0, |other| other.schema == AGGREGATE_SCHEMA && own.count > other.count)
+}
+
 pub(crate) fn count(samples: &Samples) -> usize {
     samples.histograms.iter().filter(|(_, own)| own.schema == AGGREGATE_SCHEMA).count()
 }
@@ -205,6 +213,34 @@ mod tests {
             lost: 7.0,
         };
         assert_eq!(aggregates, [expected, Aggregate::of(5_000, 5_000, 2.0), Aggregate::of(5_000, 6_000, 3.0)]);
+    }
+
+    #[test]
+    fn of_two_with_one_last_sample_the_one_that_stands_for_more_stays() {
+        let of = |steps: &[(i64, f64)]| {
+            let mut samples = Samples::default();
+            steps.iter().for_each(|(at, value)| samples.push(*at, *value));
+            samples
+        };
+        let appended = |parts: [&Samples; 2]| {
+            let mut all = Samples::default();
+            for part in parts {
+                let first = all.timestamps.len() as u32;
+                all.timestamps.extend(&part.timestamps);
+                all.values.extend(&part.values);
+                all.histograms.extend(part.histograms.iter().map(|(at, own)| (first + at, Arc::clone(own))));
+            }
+            all.settle();
+            let mut left = Vec::new();
+            take(&mut all, &mut left);
+            (all.timestamps.clone(), left.iter().map(|own| own.count).collect::<Vec<_>>())
+        };
+        let (few, many) = (of(&[(3_000, 3.0)]), of(&[(1_000, 1.0), (2_000, 2.0), (3_000, 3.0)]));
+        let (few_left, many_left) = (downsample(&few, 5_000), downsample(&many, 5_000));
+        for pair in [[&few, &many_left], [&many_left, &few], [&few_left, &many_left], [&many_left, &few_left]] {
+            assert_eq!(appended(pair), (vec![3_000], vec![3.0]));
+        }
+        assert_eq!(appended([&many_left, &many_left]).1, [3.0], "the same once more");
     }
 
     #[test]

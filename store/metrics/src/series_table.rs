@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::aggregates::RESOLUTION_SECONDS_MAX;
 use super::writer::Resolution;
 use weir_blocks::packed::Cursor;
 
@@ -29,7 +30,15 @@ pub(crate) fn parse_series(raw: &[u8], has_resolutions: bool, pair_count: usize)
         }
         tenants.push((tenant, first as u32..series as u32));
         if has_resolutions {
-            resolutions.push(Resolution { finest: cursor.small()?, coarsest: cursor.small()? });
+            let own = Resolution { finest: cursor.small()?, coarsest: cursor.small()? };
+            if own.finest > own.coarsest || own.coarsest > RESOLUTION_SECONDS_MAX {
+                let Resolution { finest, coarsest } = own;
+                return Err(format!(
+                    "resolutions of {finest} to {coarsest} seconds of tenant {:?}",
+                    tenants[tenants.len() - 1].0
+                ));
+            }
+            resolutions.push(own);
         }
     }
     if series > cursor.left() as u64 {
@@ -52,4 +61,27 @@ pub(crate) fn parse_series(raw: &[u8], has_resolutions: bool, pair_count: usize)
     cursor.end()?;
     pairs.shrink_to_fit();
     Ok(SeriesTable { tenants, resolutions, pairs, ends })
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_blocks::packed::{put_bytes, put_varint};
+
+    use super::*;
+
+    #[test]
+    fn resolutions_that_nothing_writes_are_refused() {
+        let check = |finest: u64, coarsest: u64| {
+            let mut raw = Vec::new();
+            put_varint(&mut raw, 1);
+            put_bytes(&mut raw, b"shop");
+            [0, finest, coarsest].iter().for_each(|number| put_varint(&mut raw, *number));
+            parse_series(&raw, true, 0).map(|table| table.resolutions)
+        };
+        assert_eq!(check(300, 3600), Ok(vec![Resolution { finest: 300, coarsest: 3600 }]));
+        for (finest, coarsest) in [(301, 300), (0, 86_401), (4_000_000_000, 4_000_000_000)] {
+            let expected = format!("resolutions of {finest} to {coarsest} seconds of tenant \"shop\"");
+            assert_eq!(check(finest, coarsest), Err(expected));
+        }
+    }
 }
