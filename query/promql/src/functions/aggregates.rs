@@ -19,15 +19,18 @@ pub(crate) struct Coarse {
     pub per_second: bool,
     /// It depends on which samples are in the window, not on the last one alone.
     pub is_of_all: bool,
+    /// Half a stretch has half of it.
+    pub is_additive: bool,
 }
 
 /// `None` where aggregates do not tell.
 pub(crate) fn coarse(function: &str) -> Option<Coarse> {
-    let plain = |of: OfAggregate| Coarse { of, is_change: false, per_second: false, is_of_all: true };
+    let plain = |of: OfAggregate| Coarse { of, is_change: false, per_second: false, is_of_all: true, is_additive: false };
+    let additive = |of: OfAggregate| Coarse { is_additive: true, ..plain(of) };
     let change = |of: OfAggregate| Coarse { is_change: true, ..plain(of) };
     Some(match function {
         "avg_over_time" => plain(|own, _| Some(own.sum / own.count)),
-        "count_over_time" => plain(|own, _| Some(own.count)),
+        "count_over_time" => additive(|own, _| Some(own.count)),
         "delta" => change(|own, window| changed(own, window, own.last - own.first, None)),
         "first_over_time" => plain(|own, _| Some(own.first)),
         "increase" => change(increase),
@@ -36,7 +39,7 @@ pub(crate) fn coarse(function: &str) -> Option<Coarse> {
         "min_over_time" => plain(|own, _| Some(own.min)),
         "present_over_time" => Coarse { is_of_all: false, ..plain(|_, _| Some(1.0)) },
         "rate" => Coarse { per_second: true, ..change(|own, window| increase(own, window).map(|all| all / window.seconds())) },
-        "sum_over_time" => plain(|own, _| Some(own.sum)),
+        "sum_over_time" => additive(|own, _| Some(own.sum)),
         "ts_of_first_over_time" => plain(|own, _| Some(own.first_ms as f64 / 1000.0)),
         "ts_of_last_over_time" => Coarse { is_of_all: false, ..plain(|own, _| Some(own.last_ms as f64 / 1000.0)) },
         _ => return None,

@@ -144,6 +144,7 @@ fn what_cannot_be_told_is_said() {
             &format!("{function} sees the last sample of each 5m only, where \"m_total\" is downsampled"),
         );
     }
+    check("irate(m_total[1m] offset 130s)", "irate sees the last sample of each 5m only");
     check("quantile_over_time(0.5, m_total[10m])", "quantile_over_time sees the last sample");
     check("rate(m_total[7m])", "the range is not a multiple of 5m, to which \"m_total\" is downsampled");
     for query in ["m_total", "rate(m_total[10m])", "last_over_time(m_total[7m])", "max_over_time(m_total[5m])"] {
@@ -158,5 +159,80 @@ fn a_rate_between_two_boundaries_is_of_the_window_before() {
         let at = 1_200_000 + minutes * 30_000;
         let rates = points(&ask(downsampled(&samples, i64::MAX), "rate(m_total[5m])", (at, at + 300_000, 300_000)));
         assert!(rates.len() == 2 && rates.iter().all(|(_, rate)| (rate - 2.0).abs() < 1e-9), "{at}: {rates:?}");
+    }
+}
+
+/// A sample every 15 seconds, which counts up by one, until a marker after so many.
+fn steady(count: i64) -> Vec<(i64, f64)> {
+    (1..=count).map(|i| (i * 15_000, i as f64)).chain([((count + 1) * 15_000, STALE_NAN)]).collect()
+}
+
+/// Where windows are narrower than stretches, many have no last sample.
+#[test]
+fn narrow_windows_have_no_gaps_and_end_where_the_series_ends() {
+    let (samples, ended) = (steady(100), 101 * 15_000);
+    let coarse = |query: &str, steps| ask(downsampled(&samples, i64::MAX), query, steps);
+    // From the end of the first stretch, at times that are no multiples of anything.
+    let steps = (RESOLUTION, 3_000_000, 7_000);
+    for (query, expected) in [
+        ("rate(m_total[1m])", 1.0 / 15.0),
+        ("increase(m_total[1m])", 4.0),
+        ("delta(m_total[2m])", 8.0),
+        ("count_over_time(m_total[1m])", 4.0),
+        ("present_over_time(m_total[30s])", 1.0),
+    ] {
+        let answer = coarse(query, steps);
+        let points = points(&answer);
+        let times: Vec<i64> = points.iter().map(|(at, _)| *at).collect();
+        let own = (RESOLUTION..).step_by(7_000).take_while(|at| *at < ended).count();
+        // A window that begins before the marker ends after it.
+        assert!(times.len() >= own && times.len() <= own + 18, "{query}: {} of {own}", times.len());
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 7_000), "{query}: {times:?}");
+        // The last stretch was over when the series was not.
+        let whole = points.iter().filter(|(at, _)| *at < 1_500_000);
+        for (at, own) in whole.clone() {
+            assert!((own - expected).abs() < 1e-9, "{query} at {at}: {own} of {expected}");
+        }
+        assert_eq!(answer.warnings.len(), usize::from(!query.starts_with("present")), "{query}: {:?}", answer.warnings);
+    }
+    for (query, expected) in
+        [("max_over_time(m_total[1m])", 40.0), ("min_over_time(m_total[1m])", 21.0), ("avg_over_time(m_total[1m])", 30.5)]
+    {
+        let points = points(&coarse(query, (700_000, 800_000, 50_000)));
+        assert_eq!(points, [(700_000, expected), (750_000, expected), (800_000, expected)], "{query}");
+    }
+    assert!(points(&coarse("absent_over_time(m_total[1m])", (RESOLUTION, ended - 1000, 7_000))).is_empty());
+    assert!(!points(&coarse("absent_over_time(m_total[1m])", (ended + 60_000, ended + 90_000, 7_000))).is_empty());
+    let at = |offset: &str, start: i64| points(&coarse(&format!("rate(m_total[1m] {offset})"), (start, start + 100_000, 50_000)));
+    assert_eq!(at("offset 5m", 1_000_000).len(), 3);
+    assert_eq!(at("@ 700", 9_000_000).len(), 3);
+}
+
+/// The sum of what stretches say of parts of them is what there was.
+#[test]
+fn sums_of_narrow_windows_are_no_more_than_there_was() {
+    let samples = steady(400);
+    for query in ["count_over_time(m_total[1m])", "count_over_time(m_total[100s])", "increase(m_total[1m])"] {
+        let range = if query.contains("100s") { 100_000 } else { 60_000 };
+        let sum = |series| points(&ask(series, query, (RESOLUTION, 6_000_000, range))).iter().map(|(_, own)| own).sum::<f64>();
+        let (all, coarse) = (sum(raw(&samples)), sum(downsampled(&samples, i64::MAX)));
+        assert!((all - coarse).abs() <= 0.05 * all, "{query}: {coarse} of {all}");
+        // Where what is downsampled ends in between.
+        let mixed = sum(downsampled(&samples, 10 * RESOLUTION));
+        assert!((all - mixed).abs() <= 0.05 * all, "{query}: {mixed} of {all}");
+    }
+}
+
+/// What came late lies beside an aggregate, and is no reset.
+#[test]
+fn a_late_sample_is_no_reset() {
+    let samples = steady(100);
+    let mut coarse = downsampled(&samples, i64::MAX);
+    let place = coarse.timestamps.partition_point(|at| *at < 700_000);
+    coarse.timestamps.insert(place, 700_000);
+    coarse.values.insert(place, 46.0);
+    for range in [5, 10, 20] {
+        let rates = points(&ask(coarse.clone(), &format!("rate(m_total[{range}m])"), (1_200_000, 1_200_000, 1000)));
+        assert!(rates.len() == 1 && (rates[0].1 - 1.0 / 15.0).abs() < 1e-3, "{range}: {rates:?}");
     }
 }
