@@ -26,6 +26,7 @@ use crate::expiry::Pace;
 use crate::runs::{RunLimits, next_run};
 use crate::steady::Steady;
 use deletions::{Cause, DeletionQueue, Rewrite};
+use downsampling::AgedBlocks;
 use expire::ExcessBlocks;
 use retention::OldBlocks;
 
@@ -104,7 +105,7 @@ pub(super) struct Serving {
     deletions: DeletionQueue,
     old: OldBlocks,
     /// Of which samples are to be downsampled.
-    aged: OldBlocks,
+    aged: AgedBlocks,
     excess: ExcessBlocks,
     /// Whether neighbours of one level are still to be merged.
     compaction_due: bool,
@@ -139,7 +140,7 @@ impl Serving {
             expiring: Vec::new(),
             deletions: DeletionQueue::default(),
             old: OldBlocks::default(),
-            aged: OldBlocks::default(),
+            aged: AgedBlocks::default(),
             excess: ExcessBlocks::default(),
             compaction_due: false,
             turn: Turn::None,

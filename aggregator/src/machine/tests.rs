@@ -15,6 +15,7 @@ use weir_model::wire::Kind;
 
 mod byte_limit;
 mod deletions;
+mod downsampling;
 
 use super::*;
 use crate::AggregatorError;

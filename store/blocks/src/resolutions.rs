@@ -1,9 +1,10 @@
 //! When samples are downsampled, and to what: as the overrides say of a tenant, else as the configuration says. Called by the aggregator,
 //! which rewrites blocks by it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use weir_model::limits::{Limits, TenantLimits};
+use weir_model::limits::{Limits, Overrides, TenantLimits};
 use weir_model::wire::Kind;
 
 /// Seconds of the resolutions that there are, finest first, as in Thanos.
@@ -26,9 +27,7 @@ impl TenantResolutions {
 
     /// Every age at which somebody's samples change, ascending.
     pub fn ages(&self) -> Vec<Duration> {
-        let overrides = self.limits.current();
-        let (tenants, defaults) = (overrides.tenants().map(|(_, limits)| limits), overrides.of(""));
-        let mut ages: Vec<Duration> = tenants.chain([&*defaults]).flat_map(|limits| self.ages_of(limits)).collect();
+        let mut ages: Vec<Duration> = self.all().into_iter().flatten().collect();
         ages.retain(|age| !age.is_zero());
         ages.sort_unstable();
         ages.dedup();
@@ -37,9 +36,24 @@ impl TenantResolutions {
 
     /// What a tenant's samples of this age at least are to have, seconds; 0 as they came.
     pub fn of(&self, tenant: &str, age: Duration) -> u32 {
-        let ages = self.ages_of(&self.limits.of(tenant));
-        let due = ages.iter().zip(RESOLUTIONS).filter(|(own, _)| !own.is_zero() && **own <= age);
-        due.map(|(_, resolution)| resolution).max().unwrap_or(0)
+        due(self.ages_of(&self.limits.of(tenant)), age)
+    }
+
+    /// The coarsest that somebody's samples of this age at least are to have.
+    pub fn coarsest(&self, age: Duration) -> u32 {
+        self.all().into_iter().map(|ages| due(ages, age)).max().unwrap_or(0)
+    }
+
+    /// What all this follows from, to be compared by its address: another one once the file has changed.
+    pub fn overrides(&self) -> Arc<Overrides> {
+        self.limits.current()
+    }
+
+    /// Of each tenant that the overrides name, and of all others.
+    fn all(&self) -> Vec<[Duration; 2]> {
+        let overrides = self.limits.current();
+        let defaults = overrides.of("");
+        overrides.tenants().map(|(_, limits)| limits).chain([&*defaults]).map(|limits| self.ages_of(limits)).collect()
     }
 
     fn ages_of(&self, limits: &TenantLimits) -> [Duration; 2] {
@@ -51,9 +65,14 @@ impl TenantResolutions {
     }
 }
 
+fn due(ages: [Duration; 2], age: Duration) -> u32 {
+    let due = ages.iter().zip(RESOLUTIONS).filter(|(own, _)| !own.is_zero() && **own <= age);
+    due.map(|(_, resolution)| resolution).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
-    use weir_model::limits::{MetricLimits, Overrides, OverridesFile};
+    use weir_model::limits::{MetricLimits, OverridesFile};
 
     use super::*;
 
@@ -72,6 +91,7 @@ mod tests {
         assert_eq!(metrics.ages(), [DAY * 7, DAY * 90]);
         let at = |tenant: &str| [DAY * 6, DAY * 7, DAY * 90].map(|age| metrics.of(tenant, age));
         assert_eq!((at("shop"), at("bank"), at("other")), ([0, 300, 3600], [0, 0, 0], [0, 0, 3600]));
+        assert_eq!([DAY * 6, DAY * 7, DAY * 90].map(|age| metrics.coarsest(age)), [0, 300, 3600]);
         assert!(of(Kind::Logs).ages().is_empty() && of(Kind::Spans).of("shop", DAY * 900) == 0);
     }
 }

@@ -74,6 +74,16 @@ impl DeletionQueue {
         self.check_finished = true;
     }
 
+    /// Whether a block was looked at, and has nothing that a request means.
+    fn is_clean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
+        self.clean.get(known.request.key()).is_some_and(|blocks| blocks.contains(&entry.id))
+    }
+
+    /// Whether a request may still have something to take from a block.
+    pub fn may_mean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
+        !known.is_processed() && known.may_mean(entry) && !self.is_clean(known, entry)
+    }
+
     /// Whether somebody waits for blocks to be rewritten.
     pub fn is_awaited(&self) -> bool {
         !self.applying.is_empty()
@@ -196,8 +206,11 @@ impl Serving {
         match rewritten.and_then(|entries| entries.map(after).transpose()) {
             Ok(None) => {
                 self.set_looked(&cause, std::slice::from_ref(&entry));
-                if let Cause::Excess(cuts) = &cause {
-                    self.excess.set_untouched(&entry.id, cuts);
+                match &cause {
+                    Cause::Excess(cuts) => self.excess.set_untouched(&entry.id, cuts),
+                    // A directory that lies in memory told it: the turn has not been made use of.
+                    Cause::Aged(_) => return Ok(Vec::new()),
+                    Cause::Deleted(_) | Cause::Old(_) => {}
                 }
                 self.turn = Turn::None;
                 Ok(vec![Effect::EndMergeTurn])
@@ -239,7 +252,7 @@ impl Serving {
     }
 
     fn is_clean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
-        self.deletions.clean.get(known.request.key()).is_some_and(|blocks| blocks.contains(&entry.id))
+        self.deletions.is_clean(known, entry)
     }
 
     fn set_clean(&mut self, keys: &[DeletionKey], entries: &[BlockEntry]) {
