@@ -50,6 +50,20 @@ impl Series {
         self.aggregates.shrink_to_fit();
     }
 
+    /// Leaves out what comes before a range, for who has no use for the last sample there; whether anything is left.
+    pub fn drop_before(&mut self, start_ms: i64) -> bool {
+        let count = self.timestamps.partition_point(|at| *at < start_ms);
+        if count > 0 {
+            self.timestamps.drain(..count);
+            self.values.drain(..count);
+            self.starts.drain(..count.min(self.starts.len()));
+            self.histograms.drain(..self.histograms.partition_point(|(at, _)| (*at as usize) < count));
+            self.histograms.iter_mut().for_each(|(at, _)| *at -= count as u32);
+            self.aggregates.drain(..self.aggregates.partition_point(|own| own.last_ms < start_ms));
+        }
+        !self.timestamps.is_empty()
+    }
+
     /// Whether its newest sample is there and no staleness marker.
     pub fn is_present(&self) -> bool {
         let Some(last) = self.values.len().checked_sub(1) else { return false };
@@ -143,5 +157,33 @@ impl SeriesCursor for SeriesList {
 
     fn coverage(self: Box<Self>) -> Coverage {
         self.coverage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_a_range_is_left_out() {
+        let histogram = Arc::new(Histogram::empty(0));
+        let series = Series {
+            timestamps: vec![10, 20, 30],
+            values: vec![1.0, 2.0, 3.0],
+            histograms: vec![(0, Arc::clone(&histogram)), (2, Arc::clone(&histogram))],
+            starts: vec![1, 2, 3],
+            aggregates: vec![Aggregate::of(5, 10, 1.0), Aggregate::of(5, 20, 2.0)],
+            ..Series::default()
+        };
+        let after = |start_ms: i64| {
+            let mut own = series.clone();
+            let any = own.drop_before(start_ms);
+            let aggregates: Vec<i64> = own.aggregates.iter().map(|own| own.last_ms).collect();
+            let places: Vec<u32> = own.histograms.iter().map(|(at, _)| *at).collect();
+            (any, own.timestamps, own.starts, places, aggregates)
+        };
+        assert_eq!(after(10), (true, vec![10, 20, 30], vec![1, 2, 3], vec![0, 2], vec![10, 20]));
+        assert_eq!(after(11), (true, vec![20, 30], vec![2, 3], vec![1], vec![20]));
+        assert_eq!(after(31), (false, vec![], vec![], vec![], vec![]));
     }
 }
