@@ -7,6 +7,7 @@ use weir_blocks::engine::{BlockCost, Engine};
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
 use weir_model::config::{ByteSize, duration};
+use weir_model::limits::check_downsampling_age;
 use weir_model::wire::Kind;
 use weir_traces::TracesEngine;
 
@@ -39,6 +40,8 @@ pub struct AggregatorConfig {
     pub compaction_memory_max: ByteSize,
     /// How long to keep what, by its newest record; `0s` keeps it for ever.
     pub retention: Retention,
+    /// From which age on samples are left at a coarser resolution; never by default.
+    pub downsampling: Downsampling,
     /// A request to delete logs may be cancelled for so long, by the partitions' own time: until then its lines stay on disk, unseen.
     #[serde(with = "duration")]
     pub delete_request_cancel_period: Duration,
@@ -78,6 +81,18 @@ pub struct Retention {
     pub traces: Duration,
 }
 
+/// `[aggregator.downsampling]`: zero never.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Downsampling {
+    /// Samples of which only aggregates of 5 minutes are left.
+    #[serde(with = "duration")]
+    pub resolution_5m_after: Duration,
+    /// … of an hour.
+    #[serde(with = "duration")]
+    pub resolution_1h_after: Duration,
+}
+
 impl Default for Retention {
     fn default() -> Self {
         Self { logs: 14 * DAY, metrics: 30 * DAY, traces: 14 * DAY }
@@ -101,6 +116,7 @@ impl Default for AggregatorConfig {
             // Blocks of logs of some 100 MiB, which are gigabytes of lines.
             compaction_memory_max: ByteSize::gib(1),
             retention: Retention::default(),
+            downsampling: Downsampling::default(),
             // As Loki has it.
             delete_request_cancel_period: DAY,
             tick: Duration::from_secs(30),
@@ -173,6 +189,13 @@ impl AggregatorConfig {
         }
         if self.compaction_blocks < 2 {
             return Err("compaction_blocks must be at least 2".into());
+        }
+        let Downsampling { resolution_5m_after: fine, resolution_1h_after: coarse } = &self.downsampling;
+        for (resolution, age) in [("5m", fine), ("1h", coarse)] {
+            check_downsampling_age(*age).map_err(|error| format!("downsampling.resolution_{resolution}_after {error}"))?;
+        }
+        if !fine.is_zero() && !coarse.is_zero() && coarse <= fine {
+            return Err("downsampling.resolution_1h_after must be longer than downsampling.resolution_5m_after".into());
         }
         if self.tick < Duration::from_secs(1) {
             return Err("tick must be at least 1s".into());

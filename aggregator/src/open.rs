@@ -272,6 +272,7 @@ mod tests {
             "head_bytes",
             "blocks",
             "block_bytes",
+            "downsampled_block_bytes",
             "unopened_blocks",
             "quarantined_partitions",
         ];

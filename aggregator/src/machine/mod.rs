@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use weir_blocks::engine::{BlockCost, Engine};
 use weir_blocks::periods::TenantPeriods;
+use weir_blocks::resolutions::TenantResolutions;
 use weir_bus::TopicPartition;
 use weir_model::limits::Limits;
 
@@ -33,8 +34,8 @@ use crate::byte_limit::ByteLimits;
 use crate::config::AggregatorConfig;
 
 pub(crate) use event::{
-    Acceptance, Appended, Claimed, Committed, Count, Effect, Event, Expired, ExpiryReason, Missing, Now, OwnerCommand, Reply,
-    Sealed, Shares, Shown,
+    Acceptance, Appended, Claimed, Committed, Count, Effect, Event, Expired, ExpiryReason, How, Missing, Now, OwnerCommand,
+    Reply, Sealed, Shares, Shown,
 };
 use serving::Serving;
 
@@ -50,6 +51,7 @@ pub(crate) struct Rules {
     pub config: AggregatorConfig,
     pub periods: TenantPeriods,
     pub byte_limits: ByteLimits,
+    pub resolutions: TenantResolutions,
 }
 
 impl Rules {
@@ -57,7 +59,9 @@ impl Rules {
     pub fn of<E: Engine>(place: TopicPartition, config: &AggregatorConfig, limits: &Limits) -> Self {
         let periods = TenantPeriods::new(limits.clone(), E::KIND, config.retention(E::KIND));
         let byte_limits = ByteLimits::new(limits.clone(), E::KIND);
-        Self { place, merge_cost: E::MERGE, config: config.clone(), periods, byte_limits }
+        let ages = [config.downsampling.resolution_5m_after, config.downsampling.resolution_1h_after];
+        let resolutions = TenantResolutions::new(limits.clone(), E::KIND, ages);
+        Self { place, merge_cost: E::MERGE, config: config.clone(), periods, byte_limits, resolutions }
     }
 }
 

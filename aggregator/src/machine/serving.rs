@@ -5,6 +5,7 @@
 //! says [`outcomes`].
 
 mod deletions;
+mod downsampling;
 mod expire;
 mod outcomes;
 mod retention;
@@ -12,12 +13,11 @@ mod retention;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{BlockEntry, Manifest};
 
 use super::Rules;
 use super::blocks::Blocks;
-use super::event::{Appended, Claimed, Committed, Count, Effect, Event, Expired, Now, OwnerCommand, Reply, Shown};
+use super::event::{Appended, Claimed, Committed, Count, Effect, Event, Expired, How, Now, OwnerCommand, Reply, Shown};
 use crate::AggregatorError;
 use crate::backoff::Backoff;
 use crate::budget::HeadBytes;
@@ -25,7 +25,8 @@ use crate::config::nanos;
 use crate::expiry::Pace;
 use crate::runs::{RunLimits, next_run};
 use crate::steady::Steady;
-use deletions::{DeletionQueue, Rewrite};
+use deletions::{Cause, DeletionQueue, Rewrite};
+use downsampling::AgedBlocks;
 use expire::ExcessBlocks;
 use retention::OldBlocks;
 
@@ -103,6 +104,8 @@ pub(super) struct Serving {
     expiring: Vec<Reply>,
     deletions: DeletionQueue,
     old: OldBlocks,
+    /// Of which samples are to be downsampled.
+    aged: AgedBlocks,
     excess: ExcessBlocks,
     /// Whether neighbours of one level are still to be merged.
     compaction_due: bool,
@@ -137,6 +140,7 @@ impl Serving {
             expiring: Vec::new(),
             deletions: DeletionQueue::default(),
             old: OldBlocks::default(),
+            aged: AgedBlocks::default(),
             excess: ExcessBlocks::default(),
             compaction_due: false,
             turn: Turn::None,
@@ -286,8 +290,8 @@ impl Serving {
             // While others merge, this one goes on sealing.
             Turn::Asked => {}
             Turn::Held => match (self.next_without(rules, now), self.next_run(rules)) {
-                (Some((rewrite, hidden, least)), _) => {
-                    effects.push(Effect::Rewrite { entry: rewrite.entry.clone(), hidden, least });
+                (Some((rewrite, how)), _) => {
+                    effects.push(Effect::Rewrite { entry: rewrite.entry.clone(), how });
                     self.work = Work::Rewriting(rewrite);
                 }
                 (None, Some(run)) => {
@@ -306,9 +310,15 @@ impl Serving {
     }
 
     /// The next block to be rewritten, for a request first.
-    fn next_without(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden, u64)> {
+    fn next_without(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, How)> {
         let for_request = self.next_rewrite(rules, now).map(|(rewrite, hidden)| (rewrite, hidden, 0));
-        for_request.or_else(|| self.next_old(rules, now)).or_else(|| self.next_excess())
+        let without = for_request.or_else(|| self.next_old(rules, now)).or_else(|| self.next_excess());
+        if let Some((rewrite, hidden, least)) = without {
+            return Some((rewrite, How::Without { hidden, least }));
+        }
+        let rewrite = self.next_aged(rules)?;
+        let Cause::Aged(age) = rewrite.cause else { return None };
+        Some((rewrite, How::Downsampled { resolutions: rules.resolutions.clone(), age }))
     }
 
     fn is_seal_due(&self, rules: &Rules, now: Now) -> bool {
@@ -338,7 +348,8 @@ impl Serving {
         let (blocks, bytes, memory) = (config.compaction_blocks, config.compaction_block_max.to_u64(), config.merge_bytes_max());
         let limits = RunLimits { blocks, bytes, memory, all: !self.compactions.is_empty() };
         let can = |entry: &BlockEntry| self.blocks.can_merge(entry);
-        let parts = |a: &BlockEntry, b: &BlockEntry| self.manifest.parts(a, b);
+        // What is coarse would be taken for fine, and be looked at again.
+        let parts = |a: &BlockEntry, b: &BlockEntry| a.summary.resolution != b.summary.resolution || self.manifest.parts(a, b);
         next_run(&self.manifest.blocks, (can, parts), rules.merge_cost, limits).map(<[BlockEntry]>::to_vec)
     }
 

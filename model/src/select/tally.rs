@@ -74,7 +74,8 @@ const SAMPLE_BYTES: usize = 16;
 fn series_bytes(series: &Series) -> u64 {
     let histograms: usize = series.histograms.iter().map(|entry| size_of_val(entry) + entry.1.memory()).sum();
     let numbers = series.timestamps.len() * SAMPLE_BYTES + series.starts.len() * size_of::<i64>();
-    (numbers + histograms) as u64 + label_bytes(&series.labels) + 64
+    let aggregates = size_of_val(&series.aggregates[..]);
+    (numbers + aggregates + histograms) as u64 + label_bytes(&series.labels) + 64
 }
 
 /// Reads series one at a time; what one takes is given back when `take` has had it.
@@ -99,7 +100,7 @@ pub fn each_pulled<E: From<ReadError>>(
     Ok(cursor.coverage())
 }
 
-/// Reads series and holds all of them: gives them with what is reserved for them.
+/// Reads series and holds what all of them have in the range: gives them with what is reserved for them.
 pub fn read_series(
     reader: &dyn MetricReader,
     select: &MetricSelect,
@@ -107,6 +108,9 @@ pub fn read_series(
 ) -> Result<(Covered<Vec<Series>>, u64), ReadError> {
     let (mut value, mut tally) = (Vec::new(), Tally::new(budget));
     let coverage = each_series(reader, select, budget, |series| {
+        if !series.drop_before(select.start_ms) {
+            return Ok(());
+        }
         series.shrink_to_fit();
         tally.take(series_bytes(series))?;
         value.push(std::mem::take(series));

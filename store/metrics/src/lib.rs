@@ -5,9 +5,10 @@
 //! - `index`: its names, each once; `head_postings`: which series carry a label; `made_labels`: label sets that readers asked for.
 //! - [`postings`]: label matchers to series ids, for heads and blocks alike.
 //! - `values`, `split`, `timestamps`, `times`, `group`: the sample codecs.
+//! - `aggregates`: what downsampling leaves of samples.
 //! - What samples have beside numbers: `head_extras` in a head; `histogram_runs`, `starts` and `exemplars`, the codecs; `chunks`, where
 //!   their bytes lie in a block; `extras_writer` and `extras_reader`, into a block and out again.
-//! - `writer`, [`block`]: series into a block, and out again.
+//! - `writer`, [`block`], `series_table`: series into a block, and out again.
 //! - `plan`: a select, compiled once; `head_cursor`, `block_cursor`: what passes of a head or a block, in the order of labels;
 //!   `stored`: the samples of one series there, decoded when asked; `walk`, [`rows`]: what these are read from.
 //! - `merge`: several blocks into one.
@@ -16,6 +17,7 @@
 //!
 //! It never sees PromQL, and it knows no time but the samples' own.
 
+mod aggregates;
 pub mod block;
 mod block_cursor;
 mod cardinality;
@@ -46,6 +48,7 @@ pub mod reader;
 pub mod rows;
 mod samples;
 mod schema;
+mod series_table;
 mod split;
 mod starts;
 mod stored;
@@ -111,6 +114,14 @@ impl Engine for MetricsEngine {
 
     fn merge(&self, blocks: &[Arc<MetricsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
         merge::merge(blocks, &self.counters)
+    }
+
+    fn downsample(
+        &self,
+        block: &Arc<MetricsBlock>,
+        resolution: &dyn Fn(&str) -> u32,
+    ) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+        merge::downsample(block, resolution, &self.counters)
     }
 
     fn count_hidden(&self, block: &MetricsBlock, hidden: &Hidden) -> Result<u64, StoreError> {

@@ -284,7 +284,12 @@ fn a_merge_holds_no_more_of_one_series_than_it_may() {
     let merged = |is_histogram: bool, bytes_max: u64| {
         let blocks = [of(0, is_histogram), of(50, is_histogram)];
         let counters = super::MetricsCounters::default();
-        super::merge::merge_without(&blocks, (&Hidden::default(), &mut 0), (&counters, bytes_max))
+        super::merge::merge_without(
+            &blocks,
+            (&Hidden::default(), &mut 0),
+            super::writer::Resolutions::new(),
+            (&counters, bytes_max),
+        )
     };
     // A hundred histograms of 1.6 kB, of each of three series.
     assert_eq!(merged(true, 1 << 20).unwrap()[0].summary.records, 300);

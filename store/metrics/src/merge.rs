@@ -12,6 +12,7 @@ use weir_model::label::NAME;
 use weir_model::metric::Family;
 use weir_model::select::{Budget, NoBudget, ReadError, Reservation};
 
+use super::aggregates;
 use super::block::MetricsBlock;
 use super::counters::MetricsCounters;
 use super::reader::has_series;
@@ -19,7 +20,7 @@ use super::samples::{Dropped, Samples};
 use super::schema::{BlockOrder, MILLISECOND};
 use super::stored::BlockSamples;
 use super::walk::Walk;
-use super::writer::{BlockWriter, Families};
+use super::writer::{BlockWriter, Families, Resolution, Resolutions};
 use weir_blocks::StoreError;
 use weir_blocks::engine::BuiltBlock;
 use weir_blocks::hidden::Hidden;
@@ -33,7 +34,7 @@ pub(crate) const SERIES_BYTES_MAX: u64 = 1 << 30;
 /// Blocks oldest first: where two have another value for one millisecond, the older one's stays, and of two metadata the
 /// newer one's.
 pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) -> Result<Vec<BuiltBlock>, StoreError> {
-    merge_without(blocks, (&Hidden::default(), &mut 0), (counters, SERIES_BYTES_MAX))
+    merge_without(blocks, (&Hidden::default(), &mut 0), resolutions(blocks), (counters, SERIES_BYTES_MAX))
 }
 
 /// A block less its hidden samples and exemplars, and less the metadata of names that had samples and have none left, and of tenants of whom all is
@@ -56,8 +57,39 @@ pub(crate) fn rewrite(
         return Ok(None);
     }
     let mut left_out = 0;
-    let built = merge_without(std::slice::from_ref(block), (without, &mut left_out), (counters, SERIES_BYTES_MAX))?;
+    let blocks = std::slice::from_ref(block);
+    let built = merge_without(blocks, (without, &mut left_out), resolutions(blocks), (counters, SERIES_BYTES_MAX))?;
     Ok((left_out > 0).then_some(built))
+}
+
+/// A block with each tenant's samples at the resolution that it is to have, seconds, or at the coarser one that they have already; 0 leaves
+/// them as they are. `None` when that changes none.
+pub(crate) fn downsample(
+    block: &Arc<MetricsBlock>,
+    wanted: &dyn Fn(&str) -> u32,
+    counters: &MetricsCounters,
+) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+    let own = |(tenant, _): &(String, std::ops::Range<u32>)| {
+        let (Resolution { finest, coarsest }, wanted) = (block.resolution(tenant), wanted(tenant));
+        (tenant.clone(), Resolution { finest: finest.max(wanted), coarsest: coarsest.max(wanted) })
+    };
+    let resolutions: Resolutions = block.tenants().iter().map(own).collect();
+    if resolutions.iter().all(|(tenant, resolution)| *resolution == block.resolution(tenant)) {
+        return Ok(None);
+    }
+    let nothing = (&Hidden::default(), &mut 0);
+    merge_without(std::slice::from_ref(block), nothing, resolutions, (counters, SERIES_BYTES_MAX)).map(Some)
+}
+
+/// Of the samples of all blocks together.
+fn resolutions(blocks: &[Arc<MetricsBlock>]) -> Resolutions {
+    let mut resolutions = Resolutions::new();
+    for (block, (tenant, _)) in blocks.iter().flat_map(|block| block.tenants().iter().map(move |own| (block, own))) {
+        let own = block.resolution(tenant);
+        let all = resolutions.entry(tenant.clone()).or_insert(own);
+        (all.finest, all.coarsest) = (own.finest.min(all.finest), own.coarsest.max(all.coarsest));
+    }
+    resolutions
 }
 
 /// Samples of series of which all are hidden, as many a series as its group has on average.
@@ -108,14 +140,16 @@ impl Budget for SeriesBudget {
     }
 }
 
-/// Counts the samples, exemplars and metadata that it leaves out. A series may take so much memory.
+/// Counts the samples, exemplars and metadata that it leaves out. A series may take so much memory. What a tenant's samples are finer than its resolution
+/// is downsampled.
 pub(crate) fn merge_without(
     blocks: &[Arc<MetricsBlock>],
     (without, left_out): (&Hidden, &mut usize),
+    resolutions: Resolutions,
     (counters, bytes_max): (&MetricsCounters, u64),
 ) -> Result<Vec<BuiltBlock>, StoreError> {
     let (mut had, mut left) = (Names::new(), Names::new());
-    let mut writer = BlockWriter::default();
+    let mut writer = BlockWriter::with_resolutions(resolutions.clone());
     let mut dropped = Dropped::default();
     let mut merge = Merge::new(blocks.iter().map(all).collect());
     let budget = SeriesBudget { bytes_max, held: AtomicU64::new(0) };
@@ -142,7 +176,10 @@ pub(crate) fn merge_without(
             }
         }
         dropped += samples.settle_all();
-        writer.push(tenant, &labels, &samples);
+        match resolutions.get(tenant).map_or(0, |own| own.finest) {
+            0 => writer.push(tenant, &labels, &samples),
+            seconds => writer.push(tenant, &labels, &aggregates::downsample(&samples, i64::from(seconds) * 1000)),
+        }
     }
     let mut families = Families::new();
     for (tenant, newer) in blocks.iter().flat_map(|block| block.families()) {

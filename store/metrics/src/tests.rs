@@ -17,6 +17,7 @@ use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, Views};
 
 mod cardinality;
+mod downsampled;
 mod extras;
 mod hidden;
 mod layouts;

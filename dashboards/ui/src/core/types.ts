@@ -230,6 +230,8 @@ export interface PartitionStatus {
   head_records: number;
   blocks: number;
   block_bytes: number;
+  /** Of blocks in which samples are downsampled, by seconds of the resolution; absent where there are none. */
+  downsampled_bytes?: Record<string, number>;
   duplicates: number;
   gaps: number;
   quarantined: number;

@@ -103,6 +103,12 @@ function CollectorRow({ one, now }: { one: CollectorStatus; now: bigint }) {
   );
 }
 
+/** How much of it has samples of which only aggregates are left. */
+function downsampled(row: PartitionStatus): string {
+  const of = ([seconds, size]: [string, number]) => `, ${bytes(size)} of ${Number(seconds) % 3600 ? `${Number(seconds) / 60}m` : `${Number(seconds) / 3600}h`}`;
+  return Object.entries(row.downsampled_bytes ?? {}).map(of).join('');
+}
+
 function PartitionRow({ row }: { row: PartitionStatus }) {
   return (
     <tr>
@@ -114,7 +120,7 @@ function PartitionRow({ row }: { row: PartitionStatus }) {
       <td class={`number ${row.lag > 1000 ? 'warn' : ''}`}>{count(row.lag)}</td>
       <td class="number">{count(row.sealed)}</td>
       <td class="number">{bytes(row.head_bytes)}<span class="sub">{counted(row.head_records, 'record')}</span></td>
-      <td class="number">{bytes(row.block_bytes)}<span class="sub">{counted(row.blocks, 'block')}</span></td>
+      <td class="number">{bytes(row.block_bytes)}<span class="sub">{counted(row.blocks, 'block')}{downsampled(row)}</span></td>
       <td class="number">{count(row.duplicates)}</td>
       <td class={`number ${row.gaps > 0 ? 'warn' : ''}`}>{count(row.gaps)}</td>
       <td class={`number ${row.quarantined > 0 ? 'bad' : ''}`}>{count(row.quarantined)}</td>

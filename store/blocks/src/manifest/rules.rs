@@ -1,6 +1,6 @@
 //! How a manifest may change. Pure: whoever publishes the result makes it true.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
@@ -83,6 +83,7 @@ impl Manifest {
             head_records: 0,
             blocks: self.blocks.len() as u64,
             block_bytes: self.blocks.iter().map(|block| block.size).sum(),
+            downsampled_bytes: self.downsampled_bytes(),
             blocks_opening: 0,
             blocks_unopened: 0,
             damage: None,
@@ -91,6 +92,14 @@ impl Manifest {
             quarantined: self.counters.quarantined,
             losses: self.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
         }
+    }
+
+    fn downsampled_bytes(&self) -> BTreeMap<u32, u64> {
+        let mut bytes = BTreeMap::new();
+        for block in self.blocks.iter().filter(|block| block.summary.resolution > 0) {
+            *bytes.entry(block.summary.resolution).or_default() += block.size;
+        }
+        bytes
     }
 
     /// What must hold of every manifest, however it came to be; a sentence when it does not.

@@ -1,0 +1,71 @@
+//! Blocks that are written at a coarser resolution when all of them is older than an age that somebody has set for that.
+//!
+//! A block is looked at once for each such age, by the same clocks and no faster than blocks go that are past their retention: what is
+//! downsampled does not come back. Whether that changes a block is told by its directory. It is published as a merge is.
+//!
+//! A block of which a request may still delete something waits until that is done: what is meant by time and is part of an aggregate could
+//! not be taken out of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_blocks::manifest::BlockEntry;
+use weir_blocks::resolutions::TenantResolutions;
+use weir_model::limits::Overrides;
+
+use super::Serving;
+use super::deletions::{Cause, Rewrite};
+use super::retention::OldBlocks;
+use crate::machine::Rules;
+use crate::machine::event::Now;
+
+/// Blocks to be looked at.
+#[derive(Default)]
+pub(super) struct AgedBlocks {
+    blocks: OldBlocks,
+    /// By which they were looked at.
+    overrides: Option<Arc<Overrides>>,
+}
+
+impl AgedBlocks {
+    /// Lines up what is due; how many blocks are held back.
+    pub fn line_up(
+        &mut self,
+        resolutions: &TenantResolutions,
+        blocks: &[BlockEntry],
+        elapsed: Duration,
+        now: Now,
+        all: bool,
+    ) -> u64 {
+        let (ages, overrides) = (resolutions.ages(), resolutions.overrides());
+        // A tenant may have got an age for which all blocks were looked at for the sake of others.
+        if self.overrides.replace(Arc::clone(&overrides)).is_some_and(|before| !Arc::ptr_eq(&before, &overrides)) {
+            self.blocks.look_again();
+        }
+        let was = |entry: &BlockEntry, age: Duration| {
+            entry.summary.resolution > 0 && entry.summary.resolution >= resolutions.coarsest(age)
+        };
+        self.blocks.line_up_known(blocks, &ages, now, was);
+        self.blocks.line_up(blocks, &ages, elapsed, now, all)
+    }
+
+    pub fn set_looked(&mut self, id: &str, age: Duration) {
+        self.blocks.set_looked(id, age);
+    }
+}
+
+impl Serving {
+    /// The next block to be written at a coarser resolution.
+    pub(super) fn next_aged(&mut self, rules: &Rules) -> Option<Rewrite> {
+        let (blocks, deletions, known) = (&self.blocks, &self.deletions, &self.manifest.deletions);
+        let is_meant = |entry: &BlockEntry| known.iter().any(|known| deletions.may_mean(known, entry));
+        let ages = rules.resolutions.ages();
+        loop {
+            let (entry, age) = self.aged.blocks.take(|entry| blocks.can_rewrite(entry) && !is_meant(entry))?;
+            // The limits may have changed since it was lined up.
+            if ages.contains(&age) {
+                return Some(Rewrite { entry, cause: Cause::Aged(age) });
+            }
+        }
+    }
+}

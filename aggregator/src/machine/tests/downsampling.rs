@@ -1,0 +1,87 @@
+//! Blocks that are written at a coarser resolution: which are looked at, when, and which wait.
+
+use weir_model::deletion::{DeletionQuery, DeletionRequest};
+use weir_model::limits::{Overrides, OverridesFile};
+use weir_model::time::TimeRange;
+
+use super::*;
+
+const AGE: Duration = Duration::from_secs(600);
+
+/// Serves these blocks, all of which are a day old, and of which samples are to be coarser after ten minutes.
+fn serving(limits: &Limits, blocks: Vec<BlockEntry>) -> Run {
+    let resolutions = TenantResolutions::new(limits.clone(), Kind::Metrics, [AGE, Duration::ZERO]);
+    let rules = Rules { resolutions, ..rules(AggregatorConfig::default()) };
+    let day = 24 * 3600 * 1_000_000_000;
+    let mut run = Run { machine: Machine::new(rules), now: Now { wall: day, newest: day, ..Now::default() } };
+    run.machine.step(run.now, Event::Assigned);
+    let ids: Vec<String> = blocks.iter().map(|entry| entry.id.clone()).collect();
+    run.machine.step(run.now, claimed(blocks));
+    run.machine.step(run.now, opened(&ids.iter().map(String::as_str).collect::<Vec<_>>(), &[]));
+    run
+}
+
+fn coarse(mut entry: BlockEntry) -> BlockEntry {
+    entry.summary.resolution = 300;
+    entry
+}
+
+#[test]
+fn a_block_of_which_a_request_may_delete_something_waits_for_that() {
+    let mut later = entry("b", 3, 5);
+    (later.summary.first, later.summary.last) = (2000, 2000);
+    let mut run = serving(&Limits::default(), vec![entry("a", 0, 3), later]);
+    let asked = DeletionQuery { query: "{}".into(), ..DeletionQuery::default() };
+    let request = DeletionRequest::new(("t", Kind::Logs), asked, TimeRange { start: 0, end: 1000 }, 0, true).unwrap();
+    let (reply, _answer) = oneshot::channel();
+    let acceptance = Acceptance { request: std::sync::Arc::new(request.clone().into()), upto: 3, partitions: 1 };
+    run.check(0.0, Event::Command(OwnerCommand::Delete(acceptance, reply)), &["publish 2 to 5"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+    run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 2"]);
+    run.check(0.0, Event::Collected(Ok(())), &["answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite b"]);
+    run.check(0.0, Event::Rewritten(Ok(Some(vec![coarse(entry("c", 3, 5))]))), &["publish 3 to 5"]);
+    let counted = "count Downsampled { records: 2, left: 2 }";
+    run.check(0.0, Event::Published(Ok(())), &["show 3 opening=0 missing=0", counted, "end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+    let key = weir_blocks::manifest::DeletionKey { tenant: request.tenant.clone(), id: request.id };
+    let cancel = Event::Command(OwnerCommand::CancelDeletion(key, oneshot::channel().0));
+    run.check(0.0, cancel, &["publish 4 to 5"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 4 opening=0 missing=0", "answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+}
+
+#[test]
+fn an_owner_that_begins_anew_holds_nothing_back_for_what_was_done() {
+    let blocks = vec![coarse(entry("a", 0, 3)), coarse(entry("b", 3, 5)), coarse(entry("c", 5, 7)), entry("d", 7, 9)];
+    let mut run = serving(&Limits::default(), blocks);
+    run.check(30.0, Event::Tick, &["held 0", "collect 1"]);
+    run.check(0.0, Event::Collected(Ok(())), &["ask turn"]);
+    // Their directories say that nothing is left to do, which takes no turn.
+    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+    run.check(0.0, Event::Rewritten(Ok(None)), &["rewrite b"]);
+    run.check(0.0, Event::Rewritten(Ok(None)), &["rewrite c"]);
+    run.check(0.0, Event::Rewritten(Ok(None)), &["rewrite d"]);
+    run.check(0.0, Event::Rewritten(Ok(None)), &["end turn"]);
+    run.check(30.0, Event::Tick, &["held 0", "collect 1"]);
+    run.check(0.0, Event::Collected(Ok(())), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+}
+
+#[test]
+fn blocks_are_looked_at_again_when_the_overrides_have_changed() {
+    let limits = Limits::default();
+    let mut run = serving(&limits, vec![entry("a", 0, 3)]);
+    for is_new in [true, false, true] {
+        run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 1"]);
+        run.check(0.0, Event::Collected(Ok(())), &["answer 0/0", "ask turn"]);
+        if is_new {
+            run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+            run.check(0.0, Event::Rewritten(Ok(None)), &["end turn"]);
+        } else {
+            run.check(0.0, Event::MergeTurn, &["end turn"]);
+            limits.replace(Overrides::try_from(OverridesFile::default()).unwrap());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Windows over downsampled series: the aggregates in a window and the samples that are left are put together, and a function is told from
+//! the whole. Called by `window`.
+//!
+//! A stretch belongs to the window in which its last sample lies. Where windows begin and end between stretches, `rate` and its like are of the
+//! window that is moved back to the latest boundary, so that they are of as much time as was asked for. A window that is narrower than stretches
+//! are and has no last sample is told from the stretch before, as long as the next one is not over and the series has not ended: else a graph of
+//! `rate(…[1m])` would have gaps where there was none.
+
+use weir_model::label::NAME;
+use weir_model::metric::{Aggregate, is_stale};
+use weir_model::select::Series;
+
+use super::slide::{Samples, Slide, Windows};
+use super::{ABSENT, Eval, Row, StepRange};
+use crate::ast::{Edge, Span};
+use crate::error::QueryError;
+use crate::functions::{Call, Coarse, Kernels, Window, coarse};
+
+impl Eval<'_> {
+    /// As `fill_row`, of a series with aggregates.
+    pub(super) fn fill_coarse(
+        &mut self,
+        (call, kernels): (&Call<'_>, Kernels),
+        param: impl Fn(usize, usize) -> f64,
+        (windows, samples): (&Windows, Samples<'_>),
+        step_range: StepRange,
+        row: &mut Row,
+    ) -> Result<u64, QueryError> {
+        let one = samples.numbers;
+        let of_aggregates = coarse(call.function.name).filter(|_| windows.edge == Edge::Plain);
+        let (mut slide, mut taken, mut worst) = (Slide::default(), 0, None);
+        for (step, step_ms) in step_range.times().enumerate() {
+            let mut window = slide.window(windows, samples, step_ms);
+            window.params = [param(0, step), param(1, step)];
+            let mut own = within(&one.aggregates, window.times);
+            match reaching(samples, slide.newest(), &window) {
+                Some(place) if of_aggregates.is_some() => own = set_stretch(&mut window, one, place),
+                Some(place) => worst = worst.max(Some((true, one.aggregates[place].resolution_ms))),
+                None => {}
+            }
+            let Some(resolution_ms) = own.iter().map(|own| own.resolution_ms).max() else {
+                taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
+                continue;
+            };
+            match of_aggregates.filter(|_| window.histograms.is_empty()) {
+                Some(function) => {
+                    if function.is_of_all && windows.range_ms % resolution_ms != 0 {
+                        worst = worst.max(Some((false, resolution_ms)));
+                    }
+                    row.values.push(told(function, own, &mut window, windows.range_ms).unwrap_or(ABSENT));
+                }
+                None => {
+                    worst = worst.max(Some((true, resolution_ms)));
+                    taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
+                }
+            }
+        }
+        if let Some((is_of_last, resolution_ms)) = worst {
+            let (function, metric, resolution) = (call.function.name, one.labels.get(NAME), duration(resolution_ms));
+            let message = if is_of_last {
+                format!("{function} sees the last sample of each {resolution} only, where {metric:?} is downsampled")
+            } else {
+                format!("the range is not a multiple of {resolution}, to which {metric:?} is downsampled in a part of it")
+            };
+            self.notes.warn(message, call.arguments.iter().map(|argument| argument.bare().span).next_back().unwrap_or(call.span));
+        }
+        Ok(taken)
+    }
+
+    /// Says of samples that are given as they are that others are not left.
+    pub(super) fn note_coarse(&mut self, aggregates: &[Aggregate], metric: &str, span: Span) {
+        if let Some(resolution_ms) = aggregates.iter().map(|own| own.resolution_ms).max() {
+            let resolution = duration(resolution_ms);
+            self.notes.warn(format!("of each {resolution} only the last sample is left, where {metric:?} is downsampled"), span);
+        }
+    }
+}
+
+/// The aggregates of samples at these times, which ascend.
+pub(super) fn within<'a>(aggregates: &'a [Aggregate], times: &[i64]) -> &'a [Aggregate] {
+    let (Some(first), Some(last)) = (times.first(), times.last()) else { return &[] };
+    let of = |limit: i64| aggregates.partition_point(|own| own.last_ms < limit);
+    &aggregates[of(*first)..of(last.saturating_add(1))]
+}
+
+/// When staleness markers come that follow a downsampled stretch.
+pub(super) fn find_ends(one: &Series, ends: &mut Vec<i64>) {
+    ends.clear();
+    for own in &one.aggregates {
+        let after = one.timestamps.partition_point(|at| *at <= own.last_ms);
+        if one.values.get(after).is_some_and(|value| is_stale(*value)) {
+            ends.push(one.timestamps[after]);
+        }
+    }
+}
+
+/// The place of the stretch from which a window is told that is narrower and has no sample: that of the newest sample before.
+pub(super) fn reaching(samples: Samples<'_>, newest: Option<usize>, window: &Window<'_>) -> Option<usize> {
+    if !window.times.is_empty() || !window.histograms.is_empty() || samples.numbers.aggregates.is_empty() {
+        return None;
+    }
+    let (one, at) = (samples.numbers, samples.numbers.timestamps[newest?]);
+    let place = one.aggregates.binary_search_by_key(&at, |own| own.last_ms).ok()?;
+    let resolution_ms = one.aggregates[place].resolution_ms;
+    let next_end_ms = Aggregate::stretch_end(resolution_ms, at).saturating_add(resolution_ms);
+    let is_narrow = window.end_ms.saturating_sub(window.start_ms) < resolution_ms;
+    let end = samples.ends.get(samples.ends.partition_point(|end| *end <= at));
+    let has_ended = end.is_some_and(|end| *end <= window.end_ms);
+    (is_narrow && window.end_ms <= next_end_ms && !has_ended).then_some(place)
+}
+
+/// Moves a window to the end of a stretch.
+fn set_stretch<'a>(window: &mut Window<'a>, one: &'a Series, place: usize) -> &'a [Aggregate] {
+    let own = &one.aggregates[place..=place];
+    let end_ms = Aggregate::stretch_end(own[0].resolution_ms, own[0].last_ms);
+    let at = one.timestamps.partition_point(|at| *at < own[0].last_ms);
+    window.start_ms = end_ms.saturating_sub(window.end_ms.saturating_sub(window.start_ms));
+    window.end_ms = end_ms;
+    (window.times, window.values, window.starts) = (&one.timestamps[at..=at], &one.values[at..=at], &[]);
+    own
+}
+
+/// What a function says of a window with these aggregates.
+fn told(function: Coarse, own: &[Aggregate], window: &mut Window<'_>, range_ms: i64) -> Option<f64> {
+    let mut rest = own.iter().peekable();
+    let mut whole: Option<Aggregate> = None;
+    for (at, value) in window.times.iter().zip(window.values) {
+        let mut piece = match rest.next_if(|own| own.last_ms == *at) {
+            Some(own) => *own,
+            None => Aggregate::of(0, *at, *value),
+        };
+        if function.is_additive && range_ms < piece.resolution_ms {
+            // Of a narrower window as much as it is of the stretch.
+            let part = range_ms as f64 / piece.resolution_ms as f64;
+            (piece.sum, piece.count) = (piece.sum * part, piece.count * part);
+        }
+        match &mut whole {
+            Some(whole) => whole.extend(&piece),
+            None => whole = Some(piece),
+        }
+    }
+    let whole = whole?;
+    if !function.is_change {
+        return (function.of)(&whole, window);
+    }
+    let is_at = |own: &&Aggregate, at: Option<&i64>| at == Some(&own.last_ms);
+    let (first, last) = (own.first().filter(|own| is_at(own, window.times.first())), own.last());
+    move_edges(first, last.filter(|own| is_at(own, window.times.last())), window);
+    // Late samples may reach farther back.
+    window.start_ms = window.start_ms.min(whole.first_ms.saturating_sub(1));
+    let told = (function.of)(&whole, window)?;
+    let width_ms = window.end_ms.saturating_sub(window.start_ms);
+    // Of as much time as was asked for, where stretches of several resolutions make a window wider.
+    Some(if function.per_second || width_ms == range_ms { told } else { told * range_ms as f64 / width_ms as f64 })
+}
+
+/// Moves a window to the boundaries of the stretches that are its first and last samples.
+fn move_edges(first: Option<&Aggregate>, last: Option<&Aggregate>, window: &mut Window<'_>) {
+    if let Some(last) = last {
+        let mut end_ms = window.end_ms.div_euclid(last.resolution_ms) * last.resolution_ms;
+        if last.last_ms > end_ms {
+            end_ms = end_ms.saturating_add(last.resolution_ms);
+        }
+        window.start_ms = window.start_ms.saturating_sub(window.end_ms.saturating_sub(end_ms));
+        window.end_ms = end_ms;
+    }
+    if let Some(first) = first.filter(|first| first.first_ms <= window.start_ms) {
+        let end_ms = Aggregate::stretch_end(first.resolution_ms, first.last_ms);
+        window.start_ms = window.start_ms.min(end_ms.saturating_sub(first.resolution_ms));
+    }
+}
+
+/// As Prometheus writes a duration of whole minutes or hours.
+fn duration(resolution_ms: i64) -> String {
+    let seconds = resolution_ms / 1000;
+    match (seconds % 3600, seconds % 60) {
+        (0, _) if seconds > 0 => format!("{}h", seconds / 3600),
+        (_, 0) => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}
