@@ -43,7 +43,7 @@ impl OldBlocks {
         self.pace.pass(elapsed, blocks, *shortest);
         let mut held = 0;
         for period in shorter.iter().rev() {
-            let candidates = self.new(blocks, *period);
+            let candidates = self.not_looked_at(blocks, *period);
             let Due { gone, held: more } = self.pace.due(&candidates, now.wall, now.newest, *period, all);
             self.queue.extend(gone.into_iter().map(|entry| (entry, *period)));
             held += more;
@@ -52,7 +52,7 @@ impl OldBlocks {
     }
 
     /// Those that are not looked at for a period, and not lined up.
-    fn new(&self, blocks: &[BlockEntry], period: Duration) -> Vec<BlockEntry> {
+    fn not_looked_at(&self, blocks: &[BlockEntry], period: Duration) -> Vec<BlockEntry> {
         let is_new = |entry: &&BlockEntry| {
             let queued = self.queue.iter().any(|(queued, _)| queued.id == entry.id);
             !queued && self.looked.get(&entry.id).is_none_or(|looked| *looked < period)
@@ -69,7 +69,7 @@ impl OldBlocks {
         was: impl Fn(&BlockEntry, Duration) -> bool,
     ) {
         for age in ages.iter().rev() {
-            let known: Vec<BlockEntry> = self.new(blocks, *age).into_iter().filter(|entry| was(entry, *age)).collect();
+            let known: Vec<BlockEntry> = self.not_looked_at(blocks, *age).into_iter().filter(|entry| was(entry, *age)).collect();
             let Due { gone, .. } = Pace::default().due(&known, now.wall, now.newest, *age, true);
             self.queue.extend(gone.into_iter().map(|entry| (entry, *age)));
         }
