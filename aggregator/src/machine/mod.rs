@@ -47,6 +47,8 @@ const REOPEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs
 pub(crate) struct Rules {
     pub place: TopicPartition,
     pub merge_cost: BlockCost,
+    /// Memory that the blocks of one run may take by that.
+    pub run_bytes_max: u64,
     pub config: AggregatorConfig,
     pub periods: TenantPeriods,
     pub byte_limits: ByteLimits,
@@ -57,7 +59,8 @@ impl Rules {
     pub fn of<E: Engine>(place: TopicPartition, config: &AggregatorConfig, limits: &Limits) -> Self {
         let periods = TenantPeriods::new(limits.clone(), E::KIND, config.retention(E::KIND));
         let byte_limits = ByteLimits::new(limits.clone(), E::KIND);
-        Self { place, merge_cost: E::MERGE, config: config.clone(), periods, byte_limits }
+        let run_bytes_max = config.run_bytes_max(E::KIND);
+        Self { place, merge_cost: E::MERGE, run_bytes_max, config: config.clone(), periods, byte_limits }
     }
 }
 

@@ -24,7 +24,8 @@ pub(super) fn rules(config: AggregatorConfig) -> Rules {
     let place = TopicPartition { topic: "weir.logs".into(), partition: 0 };
     let periods = TenantPeriods::new(Limits::default(), Kind::Logs, config.retention(Kind::Logs));
     let byte_limits = ByteLimits::new(Limits::default(), Kind::Logs);
-    Rules { place, merge_cost: BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 }, config, periods, byte_limits }
+    let run_bytes_max = config.run_bytes_max(Kind::Logs);
+    Rules { place, merge_cost: BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 }, run_bytes_max, config, periods, byte_limits }
 }
 
 pub(super) fn fenced() -> AggregatorError {

@@ -18,7 +18,7 @@ use weir_blocks::view::{BlockView, PartitionView, Views};
 
 mod cardinality;
 mod extras;
-mod hidden;
+pub(super) mod hidden;
 mod layouts;
 mod newest;
 
