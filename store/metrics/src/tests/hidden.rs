@@ -29,7 +29,7 @@ impl Periods for Kept {
     }
 }
 
-struct WithHorizon(Fixed, Horizon);
+pub(super) struct WithHorizon(pub Fixed, pub Horizon);
 
 impl Views<MetricsEngine> for WithHorizon {
     fn views(&self) -> Vec<PartitionView<MetricsEngine>> {
