@@ -36,7 +36,8 @@ pub struct AggregatorConfig {
     pub compaction_block_max: ByteSize,
     /// Merges that run at once in this process.
     pub compactions_max: usize,
-    /// Memory of all of them together; blocks that do not fit into a merge's share of it are not merged.
+    /// Memory of all of them together; blocks that do not fit into a merge's share of it are not merged. An eighth of a share is for
+    /// the samples of one series of metrics: one of more goes on in the next block.
     pub compaction_memory_max: ByteSize,
     /// How long to keep what, by its newest record; `0s` keeps it for ever.
     pub retention: Retention,
@@ -147,6 +148,13 @@ impl AggregatorConfig {
     /// What one merge may take.
     pub(crate) fn merge_bytes_max(&self) -> u64 {
         self.compaction_memory_max.to_u64() / self.compactions_max.max(1) as u64
+    }
+
+    /// What of it the blocks of a run may take, by [`BlockCost`].
+    pub(crate) fn run_bytes_max(&self, kind: Kind) -> u64 {
+        let merge = self.merge_bytes_max();
+        let beside = if kind == Kind::Metrics { MetricsEngine::series_memory(merge) } else { 0 };
+        merge - beside
     }
 
     /// What the aggregator may hold in memory, by the keys that bound it. Caches and the bus's own buffers come on top, and

@@ -48,6 +48,8 @@ const REOPEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs
 pub(crate) struct Rules {
     pub place: TopicPartition,
     pub merge_cost: BlockCost,
+    /// Memory that the blocks of one run may take by that.
+    pub run_bytes_max: u64,
     pub config: AggregatorConfig,
     pub periods: TenantPeriods,
     pub byte_limits: ByteLimits,
@@ -61,7 +63,8 @@ impl Rules {
         let byte_limits = ByteLimits::new(limits.clone(), E::KIND);
         let ages = [config.downsampling.resolution_5m_after, config.downsampling.resolution_1h_after];
         let resolutions = TenantResolutions::new(limits.clone(), E::KIND, ages);
-        Self { place, merge_cost: E::MERGE, config: config.clone(), periods, byte_limits, resolutions }
+        let run_bytes_max = config.run_bytes_max(E::KIND);
+        Self { place, merge_cost: E::MERGE, run_bytes_max, config: config.clone(), periods, byte_limits, resolutions }
     }
 }
 

@@ -345,7 +345,7 @@ impl Serving {
 
     fn next_run(&self, rules: &Rules) -> Option<Vec<BlockEntry>> {
         let config = &rules.config;
-        let (blocks, bytes, memory) = (config.compaction_blocks, config.compaction_block_max.to_u64(), config.merge_bytes_max());
+        let (blocks, bytes, memory) = (config.compaction_blocks, config.compaction_block_max.to_u64(), rules.run_bytes_max);
         let limits = RunLimits { blocks, bytes, memory, all: !self.compactions.is_empty() };
         let can = |entry: &BlockEntry| self.blocks.can_merge(entry);
         // What is coarse would be taken for fine, and be looked at again.

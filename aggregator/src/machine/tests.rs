@@ -27,7 +27,9 @@ pub(super) fn rules(config: AggregatorConfig) -> Rules {
     let periods = TenantPeriods::new(Limits::default(), Kind::Logs, config.retention(Kind::Logs));
     let byte_limits = ByteLimits::new(Limits::default(), Kind::Logs);
     let resolutions = TenantResolutions::new(Limits::default(), Kind::Logs, [Duration::ZERO; 2]);
-    Rules { place, merge_cost: BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 }, config, periods, byte_limits, resolutions }
+    let merge_cost = BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 };
+    let run_bytes_max = config.run_bytes_max(Kind::Logs);
+    Rules { place, merge_cost, run_bytes_max, config, periods, byte_limits, resolutions }
 }
 
 pub(super) fn fenced() -> AggregatorError {

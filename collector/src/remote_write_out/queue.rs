@@ -27,7 +27,7 @@ use super::client::{Client, Failure};
 use super::config::RemoteWriteConfig;
 use super::encoder::Encoder;
 use super::metrics::{ReceiverMetrics, RemoteMetrics};
-use super::position::PositionFile;
+use super::position::{Position, PositionFile};
 use super::shard::Shard;
 use crate::error::CollectorError;
 use crate::private;
@@ -101,9 +101,7 @@ impl Queues {
             let client = Arc::new(Client::new(&config).map_err(|reason| wrong(&config, "tls_config", reason))?);
             let receiver = open(Arc::new(config), &directory, (partitions, clock), &metrics).await?;
             for shard in 0..receiver.shards.len() {
-                let path = position_path(&directory, shard);
-                let opened = PositionFile::open(&path);
-                let position = opened.map_err(|source| CollectorError::File { operation: "open", path, source })?;
+                let position = open_position(&receiver, position_path(&directory, shard), shard).await?;
                 let encoder = Encoder::new(Arc::clone(&receiver.config), receiver.metrics.clone(), Arc::clone(clock));
                 let shard = Shard::new(Arc::clone(&receiver), shard, position, (encoder, Arc::clone(&client)));
                 tasks.spawn(watched(shard.run(stop.clone()), receiver.name.clone()));
@@ -336,6 +334,22 @@ async fn open(
     Ok(Arc::new(receiver))
 }
 
+/// How far a shard is; on disk before anything is appended, if it is not what was found: as the log grows what was found might come to
+/// lie within it.
+async fn open_position(receiver: &Receiver, path: PathBuf, shard: usize) -> Result<(PositionFile, Position), CollectorError> {
+    let bounds = receiver.log.bounds(&Receiver::place(shard)).await;
+    let bounds = bounds.map_err(|error| wrong(&receiver.config, "queue", error))?;
+    let opened = PositionFile::open(&path).and_then(|(file, found)| {
+        let position = Position::within(found, bounds);
+        if found != Some(position) {
+            file.write(position)?;
+            file.sync()?;
+        }
+        Ok((file, position))
+    });
+    opened.map_err(|source| CollectorError::File { operation: "open", path, source })
+}
+
 async fn open_log(config: &Arc<RemoteWriteConfig>, directory: &Path, queue_bytes: Gauge) -> Result<DiskLog, CollectorError> {
     private::make_directory(directory).map_err(|source| CollectorError::File {
         operation: "create",
@@ -366,7 +380,7 @@ async fn is_empty(log: &DiskLog, directory: &Path, shards: usize) -> bool {
     for shard in 0..shards {
         let Ok((first, next)) = log.bounds(&Receiver::place(shard)).await else { return false };
         let position = PositionFile::open(&position_path(directory, shard)).ok().and_then(|(_, position)| position);
-        if position.map_or(first, |position| position.begin) < next {
+        if Position::within(position, (first, next)).begin < next {
             return false;
         }
     }

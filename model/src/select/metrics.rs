@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Budget, Cardinality, CountSeries, Coverage, Covered, ReadError, each_pulled};
+use super::{Budget, Cardinality, CountSeries, Coverage, Covered, ReadError, each_present};
 use crate::histogram::Histogram;
 use crate::label::{Labels, Matcher};
 use crate::metric::{Aggregate, Exemplar, Family, is_stale};
@@ -94,7 +94,7 @@ pub trait MetricReader: Send + Sync {
     }
     /// Gives the labels of series whose newest sample in the range is no staleness marker, ascending: for who counts them.
     fn present(&self, select: &MetricSelect, budget: &dyn Budget, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
-        each_pulled(self.newest(select, budget)?, |series| if series.is_present() { take(&series.labels) } else { Ok(()) })
+        each_present(self.newest(select, budget)?, take)
     }
     /// All of them at once, for callers that have a use for all.
     fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {

@@ -1,6 +1,6 @@
 //! What one evaluation holds, in bytes, as the budget of its request is told. Used by the languages and the APIs.
 
-use super::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
+use super::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, TakeLabels};
 use crate::label::Labels;
 
 /// Reserves what one evaluation holds, and gives back what its parts hold no longer. What is left at its end is in its
@@ -98,6 +98,11 @@ pub fn each_pulled<E: From<ReadError>>(
         take(&mut series)?;
     }
     Ok(cursor.coverage())
+}
+
+/// Gives the labels of those of a cursor of [`MetricReader::newest`] whose newest sample is there.
+pub fn each_present(cursor: Box<dyn SeriesCursor + '_>, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
+    each_pulled(cursor, |series| if series.is_present() { take(&series.labels) } else { Ok(()) })
 }
 
 /// Reads series and holds what all of them have in the range: gives them with what is reserved for them.

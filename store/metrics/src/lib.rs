@@ -11,7 +11,7 @@
 //! - `writer`, [`block`], `series_table`: series into a block, and out again.
 //! - `plan`: a select, compiled once; `head_cursor`, `block_cursor`: what passes of a head or a block, in the order of labels;
 //!   `stored`: the samples of one series there, decoded when asked; `walk`, [`rows`]: what these are read from.
-//! - `merge`: several blocks into one.
+//! - `merge`: several blocks into one; `pieces`: the samples of one series of them, as far as memory goes.
 //! - [`reader`]: what queries see; `present`: which series are there at an instant; `cardinality`: how many series carry what.
 //! - [`counters`]: what was dropped, and why.
 //!
@@ -41,6 +41,7 @@ mod made_labels;
 #[cfg(test)]
 mod memory_tests;
 mod merge;
+mod pieces;
 mod plan;
 mod postings;
 mod present;
@@ -76,16 +77,44 @@ use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
 use weir_blocks::hidden::Hidden;
 
+/// Of a merge's memory, what the samples of one series may take of several blocks, and of the one that is rewritten: a series of more goes on
+/// in the next block, so that any two blocks can be merged. Whatever a merge has written can be rewritten.
+const SERIES_PART: u64 = 8;
+const REWRITTEN_SERIES_PART: u64 = 2;
+/// As `aggregator.compaction_memory_max` is by default.
+const MERGE_MEMORY: u64 = 1 << 30;
+
 /// The metrics engine. Cloning shares the counters.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MetricsEngine {
     counters: MetricsCounters,
+    merge_memory: u64,
+}
+
+impl Default for MetricsEngine {
+    fn default() -> Self {
+        Self::new(MetricsCounters::default())
+    }
 }
 
 impl MetricsEngine {
     /// With the counters that its heads and merges tell of what they drop.
     pub fn new(counters: MetricsCounters) -> Self {
-        Self { counters }
+        Self { counters, merge_memory: MERGE_MEMORY }
+    }
+
+    /// Whose merges may take so many bytes each: [`Engine::MERGE`] and [`Self::series_memory`] together.
+    pub fn with_merge_memory(self, merge_memory: u64) -> Self {
+        Self { merge_memory, ..self }
+    }
+
+    fn rewriting(&self) -> (&MetricsCounters, u64) {
+        (&self.counters, self.merge_memory / REWRITTEN_SERIES_PART)
+    }
+
+    /// What a merge of so much memory takes for the samples of the series that it is at, beyond [`Engine::MERGE`].
+    pub fn series_memory(merge_memory: u64) -> u64 {
+        merge_memory / SERIES_PART
     }
 }
 
@@ -113,7 +142,7 @@ impl Engine for MetricsEngine {
     }
 
     fn merge(&self, blocks: &[Arc<MetricsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
-        merge::merge(blocks, &self.counters)
+        merge::merge(blocks, (&self.counters, Self::series_memory(self.merge_memory)))
     }
 
     fn downsample(
@@ -121,7 +150,7 @@ impl Engine for MetricsEngine {
         block: &Arc<MetricsBlock>,
         resolution: &dyn Fn(&str) -> u32,
     ) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
-        merge::downsample(block, resolution, &self.counters)
+        merge::downsample(block, resolution, self.rewriting())
     }
 
     fn count_hidden(&self, block: &MetricsBlock, hidden: &Hidden) -> Result<u64, StoreError> {
@@ -129,6 +158,6 @@ impl Engine for MetricsEngine {
     }
 
     fn rewrite(&self, block: &Arc<MetricsBlock>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
-        merge::rewrite(block, without, &self.counters)
+        merge::rewrite(block, without, self.rewriting())
     }
 }

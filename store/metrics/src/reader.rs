@@ -10,7 +10,7 @@ use weir_model::metric::{Aggregate, Exemplar, Family};
 use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor,
-    SeriesExemplars, TakeLabels, each_pulled,
+    SeriesExemplars, TakeLabels, each_present,
 };
 
 use super::MetricsEngine;
@@ -122,7 +122,7 @@ impl MetricReader for MetricsReader {
             present::each(&sources, &plan, budget, &mut coverage, take)?;
             return Ok(coverage);
         }
-        each_pulled(self.open_newest(select, budget)?, |series| if series.is_present() { take(&series.labels) } else { Ok(()) })
+        each_present(self.open_newest(select, budget)?, take)
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {

@@ -19,7 +19,7 @@ use weir_blocks::view::{BlockView, PartitionView, Views};
 mod cardinality;
 mod downsampled;
 mod extras;
-mod hidden;
+pub(super) mod hidden;
 mod layouts;
 mod newest;
 

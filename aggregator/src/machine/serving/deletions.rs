@@ -235,7 +235,7 @@ impl Serving {
             }
             Err(error) if error.is_fenced() => Err(error),
             Err(error) => {
-                self.blocks.failed_to_merge(std::slice::from_ref(&entry), &error);
+                self.blocks.failed_to_rewrite(&entry, &error);
                 let error = Arc::new(error);
                 Ok(self.refuse_compactions(&error))
             }

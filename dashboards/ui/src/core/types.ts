@@ -265,6 +265,23 @@ export interface Path {
   coverage: Coverage;
 }
 
+/** How far a receiver of remote write is. */
+export interface ReceiverStatus {
+  name: string;
+  /** Records of the bus that are not sent yet. */
+  pending_records: number;
+  /** Of its queue on disk. */
+  pending_bytes: number;
+  /** 0 where nothing waits; null where it has taken nothing since the start. */
+  lag_seconds: number | null;
+  last_error: { time: string; text: string } | null;
+}
+
+/** Of the process that is asked. */
+export interface Status {
+  remote_write: ReceiverStatus[];
+}
+
 /** A series of a Prometheus answer. `value` for instants, `values` for ranges. */
 export interface Series {
   metric: Record<string, string>;
