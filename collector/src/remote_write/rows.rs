@@ -15,6 +15,9 @@ use crate::push::Digest;
 /// Columns of a target that go together: a request that begins or ends within a target makes new schemas of so many at most.
 /// More would make more of them, fewer make more sections.
 const CHUNK: u32 = 256;
+/// Columns that go together where a request cuts a chunk: the next one cuts it elsewhere, and only what is beside the cut is a new schema
+/// then. Half as many would make twice the sections of a cut, twice as many more columns that are new.
+const PIECE: u32 = 32;
 /// Memory of a sample in a row, with lists that double.
 pub(super) const SAMPLE_BYTES: usize = 2 * (size_of::<Arc<Known>>() + size_of::<u32>() + size_of::<f64>());
 /// Memory of a row beside its samples: lists, its place in a table.
@@ -41,6 +44,8 @@ impl Value {
 pub(super) struct Rows {
     rows: Vec<Row>,
     by_place: HashMap<(u64, u32, UnixNanos), usize>,
+    /// Chunks with which the request begins and ends, and which it may have cut.
+    edges: Edges,
     /// The row of the last sample: mostly that of the next one, or the one before it is.
     last: usize,
 }
@@ -59,6 +64,10 @@ pub(super) struct Row {
     starts: Vec<UnixNanos>,
     exemplars: Vec<(u32, Exemplar)>,
 }
+
+/// Chunks with which a request begins and ends, by target.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Edges([Option<(u64, u32)>; 2]);
 
 /// Where a sample went.
 #[derive(Clone, Copy)]
@@ -132,6 +141,17 @@ impl Rows {
             }
         }
         found.into_iter().filter_map(|(known, place)| Some((known, place?))).collect()
+    }
+
+    /// What has come until now is all that the request itself has of samples.
+    pub fn end(&mut self) {
+        let place = |row: &Row| (row.target.number, row.chunk);
+        self.edges = Edges([self.rows.first().map(place), self.rows.get(self.last).map(place)]);
+    }
+
+    /// Chunks that the request may have cut.
+    pub fn edges(&self) -> Edges {
+        self.edges
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Row> {
@@ -208,6 +228,41 @@ impl Row {
         }
     }
 
+    /// Whether the request may have cut it: it is of a chunk at an edge, and lacks series of it.
+    pub fn is_cut(&self, edges: Edges) -> bool {
+        let (Some(first), Some(last)) = (self.columns.first(), self.columns.last()) else { return false };
+        let is_whole = first % CHUNK == 0
+            && (last % CHUNK == CHUNK - 1 || u64::from(*last) + 1 == self.target.columns())
+            && (last - first) as usize + 1 == self.columns.len();
+        !is_whole && edges.0.contains(&Some((self.target.number, self.chunk)))
+    }
+
+    /// The row in pieces, whose bounds are the same wherever it is cut. Its columns are in order.
+    pub fn into_pieces(mut self) -> Vec<Self> {
+        let mut pieces = Vec::new();
+        while let Some(last) = self.columns.last() {
+            let start = last / PIECE * PIECE;
+            let at = self.columns.partition_point(|column| *column < start);
+            pieces.push(self.split_off(at));
+        }
+        pieces.reverse();
+        pieces
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        Self {
+            target: Arc::clone(&self.target),
+            columns: self.columns.split_off(at),
+            series: self.series.split_off(at),
+            values: self.values.split_off(at),
+            histograms: split_off(&mut self.histograms, at as u32),
+            // None, or one a column.
+            starts: self.starts.split_off(at.min(self.starts.len())),
+            exemplars: split_off(&mut self.exemplars, at as u32),
+            ..*self
+        }
+    }
+
     /// The row as batches have it.
     pub fn into_row(self) -> MetricRow {
         let has_extras = !(self.histograms.is_empty() && self.starts.is_empty() && self.exemplars.is_empty());
@@ -219,6 +274,14 @@ impl Row {
         });
         MetricRow { extras, ..MetricRow::new(self.time, self.values) }
     }
+}
+
+/// Those from a place on, which is the first of theirs.
+fn split_off<T>(all: &mut Vec<(u32, T)>, place: u32) -> Vec<(u32, T)> {
+    let (own, mut rest): (Vec<_>, Vec<_>) = std::mem::take(all).into_iter().partition(|(at, _)| *at < place);
+    *all = own;
+    rest.iter_mut().for_each(|(at, _)| *at -= place);
+    rest
 }
 
 /// Afterwards they ascend by their new places.

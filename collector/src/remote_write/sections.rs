@@ -11,11 +11,13 @@ use weir_model::wire::{Kind, Section};
 
 use super::families::{self, Told};
 use super::histogram;
+use super::labels;
 use super::message::{FAMILY_TEXT_BYTES_MAX, RawMetadata, RawSeries, Request, Sample, Version, kind};
 use super::newest::Carried;
+use super::order::Walk;
 use super::outcome::{Taken, Written};
-use super::rows::{self, BATCH_BYTES, Place, ROW_BYTES, Row, Rows, SAMPLE_BYTES, Value};
-use super::series::{self, Known, State, TenantSeries};
+use super::rows::{self, BATCH_BYTES, Edges, Place, ROW_BYTES, Row, Rows, SAMPLE_BYTES, Value};
+use super::series::{Known, KnownSchema, State, TenantSeries};
 use crate::admission::Admission;
 use crate::bounds::{OutOfTime, TimeBounds};
 use crate::fingerprint::Fingerprint;
@@ -57,6 +59,7 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
         late: Vec::new(),
     };
     reading.read_all()?;
+    reading.rows.end();
     reading.place_late()?;
     let said = std::mem::take(&mut reading.said);
     let (waiting, left_out) = families::remember(&known, request.families(), said, admission)?;
@@ -65,7 +68,8 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
     admission.charge(owed)?;
     (0..left_out).for_each(|_| taken.refused.leave_out("metadata"));
     taken.told = Told::new(&known, told, heard);
-    for (section, series) in batches(context, admission, &known, settled(rows, &mut taken))? {
+    let edges = rows.edges();
+    for (section, series) in batches(context, admission, &known, (settled(rows, &mut taken), edges))? {
         taken.told.carry(Carried { series, batch: Arc::clone(&section.batch) });
         taken.sections.push(section);
     }
@@ -90,27 +94,33 @@ fn settled(rows: Rows, taken: &mut Taken) -> Vec<Row> {
 
 type WithSeries = (Section<MetricBatch>, Vec<Arc<Known>>);
 
-/// Sections of rows, each with its series by column; their schemas are made where they are not known.
+/// Sections of rows, each with its series by column; their schemas are made where they are not known, of what a request has cut in pieces.
 fn batches(
     context: &PushContext,
     admission: &Admission,
     known: &TenantSeries,
-    rows: Vec<Row>,
+    (rows, edges): (Vec<Row>, Edges),
 ) -> Result<Vec<WithSeries>, PushError> {
+    let find = |row: &Row| known.state.read().schema(&row.target, &row.columns);
+    let make = |row: &Row| -> Result<Arc<KnownSchema>, PushError> {
+        admission.charge(BATCH_BYTES + 8 * row.columns.len())?;
+        let (schema, bytes) = known.state.write().insert_schema(&row.target, &row.columns, &row.series);
+        known.took(bytes);
+        admission.charge(bytes)?;
+        Ok(schema)
+    };
     let mut with_schemas = Vec::with_capacity(rows.len());
     for row in rows {
-        let found = known.state.read().schema(&row.target, &row.columns);
-        let schema = match found {
-            Some(schema) => schema,
-            None => {
-                admission.charge(BATCH_BYTES + 8 * row.columns.len())?;
-                let (schema, bytes) = known.state.write().insert_schema(&row.target, &row.columns, &row.series);
-                known.took(bytes);
-                admission.charge(bytes)?;
-                schema
-            }
-        };
-        with_schemas.push((row, schema));
+        if let Some(schema) = find(&row) {
+            with_schemas.push((row, schema));
+            continue;
+        }
+        let pieces = if row.is_cut(edges) { row.into_pieces() } else { vec![row] };
+        admission.charge(ROW_BYTES * (pieces.len() - 1))?;
+        for piece in pieces {
+            let schema = find(&piece).map_or_else(|| make(&piece), Ok)?;
+            with_schemas.push((piece, schema));
+        }
     }
     let section = |batch: rows::Batch| {
         let digest = batch.digest(&context.tenant);
@@ -165,10 +175,12 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn read_all(&mut self) -> Result<(), PushError> {
-        let (mut raw, mut samples) = (RawSeries::default(), 0);
-        let mut state: RwLockReadGuard<'a, State> = self.tenant.state.read();
+        let (mut raw, mut samples, mut walk) = (RawSeries::default(), 0, Walk::begin());
+        let tenant = self.tenant;
+        let mut state: RwLockReadGuard<'a, State> = tenant.state.read();
         for message in self.request.series() {
             let message = message?;
+            let expected = state.order.expected(&walk);
             if message.len() > SHORT_BYTES {
                 self.charges.admission.charge(self.request.list_bytes(message)?)?;
             }
@@ -187,36 +199,31 @@ impl<'a> Reading<'a> {
                 // Put together, and as a label set.
                 self.charges.admission.charge(4 * raw.labels().len())?;
             }
-            let known;
-            (known, state) = self.known(&raw, state)?;
-            if let Some(known) = known {
-                self.take(&known, &raw)?;
+            let fingerprint = Fingerprint::of(raw.labels());
+            if let Some((known, _)) = expected.filter(|(_, expected)| *expected == fingerprint) {
+                walk.as_expected(known);
+                self.take(known, &raw)?;
+            } else if let Some(known) = state.find(fingerprint) {
+                state.order.came(&mut walk, known);
+                self.take(known, &raw)?;
+            } else {
+                drop(state);
+                let made = self.make(&raw, fingerprint)?;
+                state = tenant.state.read();
+                if let Some(known) = made {
+                    state.order.came(&mut walk, &known);
+                    self.take(&known, &raw)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// The series; `None` when it is refused.
-    #[inline]
-    fn known(
-        &mut self,
-        raw: &RawSeries<'a>,
-        state: RwLockReadGuard<'a, State>,
-    ) -> Result<(Option<Arc<Known>>, RwLockReadGuard<'a, State>), PushError> {
-        let fingerprint = Fingerprint::of(raw.labels());
-        if let Some(known) = state.find(fingerprint) {
-            let known = Arc::clone(known);
-            return Ok((Some(known), state));
-        }
-        drop(state);
-        let made = self.make(raw, fingerprint)?;
-        Ok((made, self.tenant.state.read()))
-    }
-
+    /// A series that is not known; `None` when it is refused.
     #[cold]
     fn make(&mut self, raw: &RawSeries<'a>, fingerprint: Fingerprint) -> Result<Option<Arc<Known>>, PushError> {
         let count = (raw.samples.len() + raw.histograms.len()) as u64;
-        let labels = series::labels(raw.labels(), self.labels_max);
+        let labels = labels::read(raw.labels(), self.labels_max);
         let labels = match labels {
             Ok(labels) if labels.get(NAME).is_empty() => Err(format!("series {}: no metric name", clip(&labels))),
             other => other.map_err(|fault| format!("series with {fault}")),
