@@ -102,6 +102,7 @@ pub(super) struct Target {
     pub source: String,
     /// Of this process, never used again.
     pub number: u64,
+    /// Columns given out.
     columns: AtomicU64,
 }
 
