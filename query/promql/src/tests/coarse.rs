@@ -162,6 +162,28 @@ fn a_rate_between_two_boundaries_is_of_the_window_before() {
     }
 }
 
+/// Last samples lie up to a scrape before the ends of stretches.
+#[test]
+fn a_window_as_wide_as_stretches_has_as_many_of_them_wherever_it_begins() {
+    let samples: Vec<(i64, f64)> = (1..=300).map(|i| (i * 40_000, i as f64)).collect();
+    let steps = (1_500_000, 9_000_000, 7_000);
+    for (minutes, expected) in [(4, 6.0), (5, 7.5), (10, 15.0), (20, 30.0)] {
+        for (query, most) in [("count_over_time", 0.5), ("increase", 0.2)] {
+            // Of all samples, of stretches, and where these end in between.
+            for until in [0, i64::MAX, 10 * RESOLUTION] {
+                let query = format!("{query}(m_total[{minutes}m])");
+                let own = points(&ask(downsampled(&samples, until), &query, steps));
+                let times: Vec<i64> = own.iter().map(|(at, _)| *at).collect();
+                assert_eq!(times, (1_500_000..=9_000_000).step_by(7_000).collect::<Vec<_>>(), "{query}");
+                for (at, own) in own {
+                    assert!((own - expected).abs() <= most * 2.0, "{query} at {at}: {own} of {expected}");
+                }
+            }
+        }
+    }
+    assert!(points(&ask(downsampled(&samples, i64::MAX), "absent_over_time(m_total[5m])", steps)).is_empty());
+}
+
 /// A sample every 15 seconds, which counts up by one, until a marker after so many.
 fn steady(count: i64) -> Vec<(i64, f64)> {
     (1..=count).map(|i| (i * 15_000, i as f64)).chain([((count + 1) * 15_000, STALE_NAN)]).collect()
