@@ -57,6 +57,10 @@ impl AgedBlocks {
 impl Serving {
     /// The next block to be written at a coarser resolution.
     pub(super) fn next_aged(&mut self, rules: &Rules) -> Option<Rewrite> {
+        // What a request means that waits to be accepted is not looked at: any block may be of it.
+        if self.deletions.is_accepting() {
+            return None;
+        }
         let (blocks, deletions, known) = (&self.blocks, &self.deletions, &self.manifest.deletions);
         let is_meant = |entry: &BlockEntry| known.iter().any(|known| deletions.may_mean(known, entry));
         let ages = rules.resolutions.ages();

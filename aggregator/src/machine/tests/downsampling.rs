@@ -53,6 +53,25 @@ fn a_block_of_which_a_request_may_delete_something_waits_for_that() {
 }
 
 #[test]
+fn nothing_is_downsampled_while_a_request_waits_to_be_accepted() {
+    let mut run = serving(&Limits::default(), vec![entry("a", 0, 3)]);
+    let asked = DeletionQuery { query: "{}".into(), ..DeletionQuery::default() };
+    let request = DeletionRequest::new(("t", Kind::Logs), asked, TimeRange { start: 0, end: 1000 }, 0, true).unwrap();
+    let (reply, answer) = oneshot::channel();
+    // Of what is on the bus, and not sealed yet.
+    let acceptance = Acceptance { request: std::sync::Arc::new(request.into()), upto: 5, partitions: 1 };
+    run.check(0.0, Event::Command(OwnerCommand::Delete(acceptance, reply)), &[]);
+    run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 1"]);
+    run.check(0.0, Event::Collected(Ok(())), &["answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+    // Its client has gone: it waits no more.
+    drop(answer);
+    run.check(30.0, Event::Tick, &["held 0", "collect 1"]);
+    run.check(0.0, Event::Collected(Ok(())), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+}
+
+#[test]
 fn an_owner_that_begins_anew_holds_nothing_back_for_what_was_done() {
     let blocks = vec![coarse(entry("a", 0, 3)), coarse(entry("b", 3, 5)), coarse(entry("c", 5, 7)), entry("d", 7, 9)];
     let mut run = serving(&Limits::default(), blocks);
