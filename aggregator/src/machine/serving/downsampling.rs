@@ -55,8 +55,8 @@ impl AgedBlocks {
 }
 
 impl Serving {
-    /// The next block to be written at a coarser resolution.
-    pub(super) fn next_aged(&mut self, rules: &Rules) -> Option<Rewrite> {
+    /// The next block to be written at a coarser resolution, and the age that all of it is past.
+    pub(super) fn next_aged(&mut self, rules: &Rules) -> Option<(Rewrite, Duration)> {
         // What a request means that waits to be accepted is not looked at: any block may be of it.
         if self.deletions.is_accepting() {
             return None;
@@ -68,7 +68,7 @@ impl Serving {
             let (entry, age) = self.aged.blocks.take(|entry| blocks.can_rewrite(entry) && !is_meant(entry))?;
             // The limits may have changed since it was lined up.
             if ages.contains(&age) {
-                return Some(Rewrite { entry, cause: Cause::Aged(age) });
+                return Some((Rewrite { entry, cause: Cause::Aged(age) }, age));
             }
         }
     }

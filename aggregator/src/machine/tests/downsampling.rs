@@ -89,6 +89,23 @@ fn an_owner_that_begins_anew_holds_nothing_back_for_what_was_done() {
 }
 
 #[test]
+fn what_is_to_be_merged_is_merged_before_it_is_downsampled() {
+    let blocks = (0..9_u64).map(|i| entry(&i.to_string(), i * 2, i * 2 + 2)).collect();
+    let mut run = serving(&Limits::default(), blocks);
+    run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 1"]);
+    run.check(0.0, Event::Collected(Ok(())), &["answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge 0+1+2+3+4+5+6+7"]);
+    let merged = BlockEntry { level: 1, ..entry("m", 0, 16) };
+    run.check(0.0, Event::Merged(Ok(Some(vec![merged]))), &["publish 2 to 18"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite 8"]);
+    run.check(0.0, Event::Rewritten(Ok(None)), &["end turn"]);
+    run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 2"]);
+    run.check(0.0, Event::Collected(Ok(())), &["answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite m"]);
+}
+
+#[test]
 fn blocks_are_looked_at_again_when_the_overrides_have_changed() {
     let limits = Limits::default();
     let mut run = serving(&limits, vec![entry("a", 0, 3)]);
