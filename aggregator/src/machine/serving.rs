@@ -250,7 +250,23 @@ impl Serving {
             Work::Idle => self.next_work(rules, now, &mut effects),
             other => self.work = other,
         }
+        self.give_turn_back(&mut effects);
         effects
+    }
+
+    /// A turn that it has when it begins something else, or waits to try that again: others merge meanwhile.
+    fn give_turn_back(&mut self, effects: &mut Vec<Effect>) {
+        let is_used = match &self.work {
+            Work::Idle | Work::Merging(_) | Work::Rewriting(_) => true,
+            Work::Publishing(change) | Work::PublishAgain(change, _) => {
+                matches!(change.of, ChangeOf::Merge | ChangeOf::Rewrite(_))
+            }
+            Work::Sealing | Work::SealAgain(_) | Work::Collecting(_) => false,
+        };
+        if !is_used && self.turn == Turn::Held {
+            self.turn = Turn::None;
+            effects.push(Effect::EndMergeTurn);
+        }
     }
 
     /// Answers those whose offset is sealed.

@@ -89,6 +89,26 @@ fn an_owner_that_begins_anew_holds_nothing_back_for_what_was_done() {
 }
 
 #[test]
+fn a_turn_is_given_back_before_something_else_is_begun() {
+    let mut run = serving(&Limits::default(), vec![coarse(entry("a", 0, 3)), coarse(entry("b", 3, 5))]);
+    run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 1"]);
+    run.check(0.0, Event::Collected(Ok(())), &["answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+    run.check(0.0, records(2), &["append 2"]);
+    run.check(0.0, appended(7, 10), &[]);
+    run.check(0.0, Event::Command(OwnerCommand::Seal(7, oneshot::channel().0)), &[]);
+    // It has not been made use of, and a seal is due, which may fail for long.
+    run.check(0.0, Event::Rewritten(Ok(None)), &["seal from 5", "end turn"]);
+    run.check(0.0, Event::Sealed(Err(store_fails())), &["count Failure"]);
+    run.check(0.3, Event::Tick, &["seal from 5"]);
+    run.check(0.0, sealed("c", 5, 7), &["publish 2 to 7"]);
+    let effects = ["answer 1/2", "ask turn"];
+    let published = ["show 2 opening=0 missing=0", "count Sealed { blocks: 1, quarantined_late: 0 }", "release 7"];
+    run.check(0.0, Event::Published(Ok(())), &[&published[..], &effects[..]].concat());
+    run.check(0.0, Event::MergeTurn, &["rewrite b"]);
+}
+
+#[test]
 fn what_is_to_be_merged_is_merged_before_it_is_downsampled() {
     let blocks = (0..9_u64).map(|i| entry(&i.to_string(), i * 2, i * 2 + 2)).collect();
     let mut run = serving(&Limits::default(), blocks);
