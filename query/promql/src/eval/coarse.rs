@@ -6,7 +6,7 @@
 //! A window that is no wider than stretches are and has no last sample is told from the stretch before, as long as the next one is not over and the
 //! series has not ended: else a graph of `rate(…[1m])` would have gaps where there was none.
 
-use weir_model::label::NAME;
+use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Aggregate, is_stale};
 use weir_model::select::Series;
 
@@ -16,20 +16,27 @@ use crate::ast::{Edge, Span};
 use crate::error::QueryError;
 use crate::functions::{Call, Coarse, Kernels, Window, coarse};
 
+/// A query that is to end does so after some milliseconds, however many steps and long windows a series has.
+const PIECES_BETWEEN_CHECKS: usize = 1 << 16;
+
 impl Eval<'_> {
-    /// As `fill_row`, of a series with aggregates.
+    /// As `fill_row`, of a series with aggregates. Where the row is swept, what it says of windows without any stays.
     pub(super) fn fill_coarse(
         &mut self,
         (call, kernels): (&Call<'_>, Kernels),
         param: impl Fn(usize, usize) -> f64,
         (windows, samples): (&Windows, Samples<'_>),
-        step_range: StepRange,
+        (step_range, is_swept): (StepRange, bool),
         row: &mut Row,
     ) -> Result<u64, QueryError> {
         let one = samples.numbers;
         let of_aggregates = coarse(call.function.name).filter(|_| windows.edge == Edge::Plain);
-        let (mut slide, mut taken, mut worst) = (Slide::default(), 0, None);
+        let (mut slide, mut unchecked, mut taken, mut worst) = (Slide::default(), 0, 0, None);
         for (step, step_ms) in step_range.times().enumerate() {
+            if unchecked >= PIECES_BETWEEN_CHECKS {
+                unchecked = 0;
+                self.engine.budget.check()?;
+            }
             let mut window = slide.window(windows, samples, step_ms);
             window.params = [param(0, step), param(1, step)];
             let mut own = within(&one.aggregates, window.times);
@@ -40,14 +47,18 @@ impl Eval<'_> {
                 }
                 Some(place) => worst = worst.max(Some((true, one.aggregates[place].resolution_ms))),
                 None => {
-                    let is_moved = of_aggregates.is_some_and(|function| function.is_of_all);
+                    let is_moved = of_aggregates.is_some_and(|own| own.is_of_all) && window.histograms.is_empty();
                     if let Some(end_ms) = latest_boundary(own, &window).filter(|_| is_moved) {
                         own = move_window(&mut window, samples, slide.newest(), end_ms);
                     }
                 }
             }
+            // Each step puts all of its window together.
+            unchecked += window.times.len() + window.histograms.len();
             let Some(resolution_ms) = own.iter().map(|own| own.resolution_ms).max() else {
-                taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
+                if !is_swept {
+                    taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
+                }
                 continue;
             };
             match of_aggregates.filter(|_| window.histograms.is_empty()) {
@@ -62,9 +73,18 @@ impl Eval<'_> {
                     taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
                 }
             }
+            if is_swept {
+                row.values.swap_remove(step);
+            }
         }
+        self.note_worst(call, &one.labels, worst);
+        Ok(taken)
+    }
+
+    /// Says what could not be told: of a function that sees last samples alone, or of a range that is none of whole stretches.
+    fn note_worst(&mut self, call: &Call<'_>, labels: &Labels, worst: Option<(bool, i64)>) {
         if let Some((is_of_last, resolution_ms)) = worst {
-            let (function, metric, resolution) = (call.function.name, one.labels.get(NAME), duration(resolution_ms));
+            let (function, metric, resolution) = (call.function.name, labels.get(NAME), duration(resolution_ms));
             let message = if is_of_last {
                 format!("{function} sees the last sample of each {resolution} only, where {metric:?} is downsampled")
             } else {
@@ -72,7 +92,6 @@ impl Eval<'_> {
             };
             self.notes.warn(message, call.arguments.iter().map(|argument| argument.bare().span).next_back().unwrap_or(call.span));
         }
-        Ok(taken)
     }
 
     /// Says of samples that are given as they are that others are not left.

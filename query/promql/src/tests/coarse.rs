@@ -162,6 +162,32 @@ fn a_rate_between_two_boundaries_is_of_the_window_before() {
     }
 }
 
+/// Ends a query after so many looks.
+struct Ending(std::sync::atomic::AtomicU64);
+
+impl Budget for Ending {
+    fn check(&self) -> Result<(), ReadError> {
+        let before = self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        if before > 0 { Ok(()) } else { Err(ReadError::Cancelled("told to")) }
+    }
+
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_query_of_one_long_series_ends_when_it_is_told_to() {
+    let reader = One(downsampled(&steady(20_000), i64::MAX));
+    let (start_ms, end_ms, step_ms) = (RESOLUTION * 1000, RESOLUTION * 1000 + 1_000_000, 1000);
+    let query = "rate(m_total[3d])".to_owned();
+    let request = Request { scope: Scope::of("t"), query, start_ms, end_ms, step_ms, lookback_ms: 300_000 };
+    // More than a query of one series takes beside.
+    let budget = Ending(6.into());
+    let error = Engine { reader: &reader, budget: &budget }.query(&request).expect_err("ended");
+    assert!(format!("{error:?}").contains("Cancelled"), "{error:?}");
+}
+
 /// Last samples lie up to a scrape before the ends of stretches.
 #[test]
 fn a_window_as_wide_as_stretches_has_as_many_of_them_wherever_it_begins() {
