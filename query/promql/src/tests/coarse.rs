@@ -210,6 +210,23 @@ fn a_window_as_wide_as_stretches_has_as_many_of_them_wherever_it_begins() {
     assert!(points(&ask(downsampled(&samples, i64::MAX), "absent_over_time(m_total[5m])", steps)).is_empty());
 }
 
+/// What lies between two last samples is told from both, from the earlier one alone where the later one is too far ahead.
+#[test]
+fn smoothed_has_no_gaps_between_last_samples_and_says_that_they_are_that() {
+    let mut samples: Vec<(i64, f64)> = (1..=100).map(|i| (i * 40_000, i as f64)).collect();
+    samples.push((4_040_000, STALE_NAN));
+    let smoothed = |series| ask(series, "m_total smoothed", (RESOLUTION, 4_500_000, 7_000));
+    let (all, coarse) = (smoothed(raw(&samples)), smoothed(downsampled(&samples, i64::MAX)));
+    let times = |answer: &Answer| points(answer).into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+    assert_eq!(times(&all), times(&coarse));
+    assert!(all.warnings.is_empty(), "{:?}", all.warnings);
+    assert!(
+        coarse.warnings.len() == 1 && coarse.warnings[0].contains("of each 5m only the last sample is left"),
+        "{:?}",
+        coarse.warnings
+    );
+}
+
 /// A sample every 15 seconds, which counts up by one, until a marker after so many.
 fn steady(count: i64) -> Vec<(i64, f64)> {
     (1..=count).map(|i| (i * 15_000, i as f64)).chain([((count + 1) * 15_000, STALE_NAN)]).collect()
