@@ -25,6 +25,8 @@ pub(super) struct AgedBlocks {
     blocks: OldBlocks,
     /// By which they were looked at.
     overrides: Option<Arc<Overrides>>,
+    /// What is to be said of those.
+    never_finer: Vec<String>,
 }
 
 impl AgedBlocks {
@@ -38,15 +40,24 @@ impl AgedBlocks {
         all: bool,
     ) -> u64 {
         let (ages, overrides) = (resolutions.ages(), resolutions.overrides());
-        // A tenant may have got an age for which all blocks were looked at for the sake of others.
-        if self.overrides.replace(Arc::clone(&overrides)).is_some_and(|before| !Arc::ptr_eq(&before, &overrides)) {
-            self.blocks.look_again();
+        let before = self.overrides.replace(Arc::clone(&overrides));
+        if before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &overrides)) {
+            self.never_finer = resolutions.never_finer();
+            // A tenant may have got an age for which all blocks were looked at for the sake of others.
+            if before.is_some() {
+                self.blocks.look_again();
+            }
         }
         let was = |entry: &BlockEntry, age: Duration| {
             entry.summary.resolution > 0 && entry.summary.resolution >= resolutions.coarsest(age)
         };
         self.blocks.line_up_known(blocks, &ages, now, was);
         self.blocks.line_up(blocks, &ages, elapsed, now, all)
+    }
+
+    /// Tenants of whom it is to be said that their samples never have the finer resolution: once for each change of the overrides.
+    pub fn take_never_finer(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.never_finer)
     }
 
     pub fn set_looked(&mut self, id: &str, age: Duration) {

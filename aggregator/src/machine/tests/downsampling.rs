@@ -141,3 +141,26 @@ fn blocks_are_looked_at_again_when_the_overrides_have_changed() {
         }
     }
 }
+
+#[test]
+fn an_age_that_never_counts_is_said_once_for_each_change_of_the_overrides() {
+    let never = || {
+        let file = r#"{"tenants": {"shop": {"metrics": {"resolution_1h_after": "2h"}}}}"#;
+        let file: OverridesFile = serde_json::from_str(file).unwrap();
+        Overrides::try_from(file).unwrap()
+    };
+    let limits = Limits::new(never());
+    let resolutions = TenantResolutions::new(limits.clone(), Kind::Metrics, [AGE * 100, Duration::ZERO]);
+    let mut run = Run { machine: Machine::new(Rules { resolutions, ..rules(AggregatorConfig::default()) }), now: Now::default() };
+    run.machine.step(run.now, Event::Assigned);
+    run.machine.step(run.now, claimed(Vec::new()));
+    for is_said in [true, false, true] {
+        let said: &[&str] = if is_said { &["never finer [\"shop\"]"] } else { &[] };
+        run.check(0.0, command(OwnerCommand::Expire), &[&["held 0"], said, &["collect 1"]].concat());
+        run.check(0.0, Event::Collected(Ok(())), &["answer 0/0", "ask turn"]);
+        run.check(0.0, Event::MergeTurn, &["end turn"]);
+        if !is_said {
+            limits.replace(never());
+        }
+    }
+}
