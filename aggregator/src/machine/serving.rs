@@ -366,7 +366,11 @@ impl Serving {
         let limits = RunLimits { blocks, bytes, memory, all: !self.compactions.is_empty() };
         let can = |entry: &BlockEntry| self.blocks.can_merge(entry);
         // What is coarse would be taken for fine, and be looked at again.
-        let parts = |a: &BlockEntry, b: &BlockEntry| a.summary.resolution != b.summary.resolution || self.manifest.parts(a, b);
+        let due = self.aged.due();
+        let parts = |a: &BlockEntry, b: &BlockEntry| {
+            let is_other = |a: &BlockEntry, b: &BlockEntry| due.get(a.id.as_str()) != due.get(b.id.as_str());
+            a.summary.resolution != b.summary.resolution || is_other(a, b) || self.manifest.parts(a, b)
+        };
         next_run(&self.manifest.blocks, (can, parts), rules.merge_cost, limits).map(<[BlockEntry]>::to_vec)
     }
 

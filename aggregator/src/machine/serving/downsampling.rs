@@ -6,6 +6,7 @@
 //! A block of which a request may still delete something waits until that is done: what is meant by time and is part of an aggregate could
 //! not be taken out of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,16 @@ impl AgedBlocks {
         self.blocks.line_up(blocks, &ages, elapsed, now, all)
     }
 
+    /// Which blocks are due, for which age. They are not merged with those that are not: what is younger would keep them from it.
+    pub fn due(&self) -> BTreeMap<&str, Duration> {
+        self.blocks.queued()
+    }
+
+    /// Due blocks have been merged; what they became is not there yet.
+    pub fn merged(&mut self, gone: &[BlockEntry], merged: &[BlockEntry]) {
+        self.blocks.follow(gone, merged);
+    }
+
     /// Tenants of whom it is to be said that their samples never have the finer resolution: once for each change of the overrides.
     pub fn take_never_finer(&mut self) -> Vec<String> {
         std::mem::take(&mut self.never_finer)
@@ -72,11 +83,14 @@ impl Serving {
         if self.deletions.is_accepting() {
             return None;
         }
-        let (blocks, deletions, known) = (&self.blocks, &self.deletions, &self.manifest.deletions);
-        let is_meant = |entry: &BlockEntry| known.iter().any(|known| deletions.may_mean(known, entry));
+        let (blocks, deletions, manifest) = (&self.blocks, &self.deletions, &self.manifest);
+        let is_meant = |entry: &BlockEntry| manifest.deletions.iter().any(|known| deletions.may_mean(known, entry));
+        // One that was merged may not have been published.
+        let is_there = |entry: &BlockEntry| manifest.blocks.iter().any(|own| own.id == entry.id);
+        let can = |entry: &BlockEntry| blocks.can_rewrite(entry) && !is_meant(entry) && is_there(entry);
         let ages = rules.resolutions.ages();
         loop {
-            let (entry, age) = self.aged.blocks.take(|entry| blocks.can_rewrite(entry) && !is_meant(entry))?;
+            let (entry, age) = self.aged.blocks.take(can)?;
             // The limits may have changed since it was lined up.
             if ages.contains(&age) {
                 return Some((Rewrite { entry, cause: Cause::Aged(age) }, age));

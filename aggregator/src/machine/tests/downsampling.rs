@@ -119,10 +119,23 @@ fn what_is_to_be_merged_is_merged_before_it_is_downsampled() {
     run.check(0.0, Event::Merged(Ok(Some(vec![merged]))), &["publish 2 to 18"]);
     run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "end turn", "ask turn"]);
     run.check(0.0, Event::MergeTurn, &["rewrite 8"]);
+    run.check(0.0, Event::Rewritten(Ok(None)), &["rewrite m"]);
     run.check(0.0, Event::Rewritten(Ok(None)), &["end turn"]);
-    run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 2"]);
+}
+
+#[test]
+fn what_is_due_is_not_merged_with_what_is_younger() {
+    let mut young = entry("y", 3, 5);
+    young.summary.last = 24 * 3600 * 1_000_000_000;
+    let mut run = serving(&Limits::default(), vec![entry("a", 0, 3), young]);
+    run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 1"]);
+    run.check(0.0, command(OwnerCommand::Compact), &[]);
     run.check(0.0, Event::Collected(Ok(())), &["answer 0/0", "ask turn"]);
-    run.check(0.0, Event::MergeTurn, &["rewrite m"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+    run.check(0.0, Event::Rewritten(Ok(Some(vec![coarse(entry("c", 0, 3))]))), &["publish 2 to 5"]);
+    let counted = "count Downsampled { records: 3, left: 3 }";
+    run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", counted, "end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn", "answer 0/0"]);
 }
 
 #[test]
