@@ -156,6 +156,8 @@ impl std::ops::AddAssign for Committed {
 
 /// What is to be done.
 pub(crate) enum Effect {
+    /// Say that samples of these tenants are never downsampled to 5 minutes; an empty name stands for all that the overrides do not name.
+    NeverFiner(Vec<String>),
     /// Publish the newest manifest under the next epoch: answers [`Event::Claimed`].
     Claim,
     /// Readers see the partition from now on, and the bus goes on at the manifest's offset.

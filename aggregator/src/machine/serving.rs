@@ -13,6 +13,7 @@ mod retention;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{BlockEntry, Manifest};
 
 use super::Rules;
@@ -25,7 +26,7 @@ use crate::config::nanos;
 use crate::expiry::Pace;
 use crate::runs::{RunLimits, next_run};
 use crate::steady::Steady;
-use deletions::{Cause, DeletionQueue, Rewrite};
+use deletions::{DeletionQueue, Rewrite};
 use downsampling::AgedBlocks;
 use expire::ExcessBlocks;
 use retention::OldBlocks;
@@ -249,7 +250,23 @@ impl Serving {
             Work::Idle => self.next_work(rules, now, &mut effects),
             other => self.work = other,
         }
+        self.give_turn_back(&mut effects);
         effects
+    }
+
+    /// A turn that it has when it begins something else, or waits to try that again: others merge meanwhile.
+    fn give_turn_back(&mut self, effects: &mut Vec<Effect>) {
+        let is_used = match &self.work {
+            Work::Idle | Work::Merging(_) | Work::Rewriting(_) => true,
+            Work::Publishing(change) | Work::PublishAgain(change, _) => {
+                matches!(change.of, ChangeOf::Merge | ChangeOf::Rewrite(_))
+            }
+            Work::Sealing | Work::SealAgain(_) | Work::Collecting(_) => false,
+        };
+        if !is_used && self.turn == Turn::Held {
+            self.turn = Turn::None;
+            effects.push(Effect::EndMergeTurn);
+        }
     }
 
     /// Answers those whose offset is sealed.
@@ -289,36 +306,36 @@ impl Serving {
             }
             // While others merge, this one goes on sealing.
             Turn::Asked => {}
-            Turn::Held => match (self.next_without(rules, now), self.next_run(rules)) {
-                (Some((rewrite, how)), _) => {
-                    effects.push(Effect::Rewrite { entry: rewrite.entry.clone(), how });
-                    self.work = Work::Rewriting(rewrite);
-                }
-                (None, Some(run)) => {
-                    effects.push(Effect::Merge(run.clone()));
-                    self.work = Work::Merging(run);
-                }
-                (None, None) => {
-                    (self.compaction_due, self.turn) = (false, Turn::None);
-                    effects.push(Effect::EndMergeTurn);
-                    let left = self.deletion_left(rules, now).map(Arc::new);
-                    effects.extend(self.answer_applications(left.as_ref()));
-                    effects.extend(self.compactions.drain(..).map(|(sum, reply)| Effect::Answer(reply, Ok(sum))));
-                }
-            },
+            Turn::Held => self.use_turn(rules, now, effects),
         }
     }
 
-    /// The next block to be rewritten, for a request first.
-    fn next_without(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, How)> {
+    /// What goes leaves first. Downsampling comes last: of samples that two blocks have, a merge drops one, and of aggregates it cannot.
+    fn use_turn(&mut self, rules: &Rules, now: Now, effects: &mut Vec<Effect>) {
+        let (rewrite, how) = if let Some((rewrite, hidden, least)) = self.next_without(rules, now) {
+            (rewrite, How::Without { hidden, least })
+        } else if let Some(run) = self.next_run(rules) {
+            effects.push(Effect::Merge(run.clone()));
+            self.work = Work::Merging(run);
+            return;
+        } else if let Some((rewrite, age)) = self.next_aged(rules) {
+            (rewrite, How::Downsampled { resolutions: rules.resolutions.clone(), age })
+        } else {
+            (self.compaction_due, self.turn) = (false, Turn::None);
+            effects.push(Effect::EndMergeTurn);
+            let left = self.deletion_left(rules, now).map(Arc::new);
+            effects.extend(self.answer_applications(left.as_ref()));
+            effects.extend(self.compactions.drain(..).map(|(sum, reply)| Effect::Answer(reply, Ok(sum))));
+            return;
+        };
+        effects.push(Effect::Rewrite { entry: rewrite.entry.clone(), how });
+        self.work = Work::Rewriting(rewrite);
+    }
+
+    /// The next block to be written without some of its records, for a request first.
+    fn next_without(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden, u64)> {
         let for_request = self.next_rewrite(rules, now).map(|(rewrite, hidden)| (rewrite, hidden, 0));
-        let without = for_request.or_else(|| self.next_old(rules, now)).or_else(|| self.next_excess());
-        if let Some((rewrite, hidden, least)) = without {
-            return Some((rewrite, How::Without { hidden, least }));
-        }
-        let rewrite = self.next_aged(rules)?;
-        let Cause::Aged(age) = rewrite.cause else { return None };
-        Some((rewrite, How::Downsampled { resolutions: rules.resolutions.clone(), age }))
+        for_request.or_else(|| self.next_old(rules, now)).or_else(|| self.next_excess())
     }
 
     fn is_seal_due(&self, rules: &Rules, now: Now) -> bool {
@@ -349,7 +366,11 @@ impl Serving {
         let limits = RunLimits { blocks, bytes, memory, all: !self.compactions.is_empty() };
         let can = |entry: &BlockEntry| self.blocks.can_merge(entry);
         // What is coarse would be taken for fine, and be looked at again.
-        let parts = |a: &BlockEntry, b: &BlockEntry| a.summary.resolution != b.summary.resolution || self.manifest.parts(a, b);
+        let due = self.aged.due();
+        let parts = |a: &BlockEntry, b: &BlockEntry| {
+            let is_other = |a: &BlockEntry, b: &BlockEntry| due.get(a.id.as_str()) != due.get(b.id.as_str());
+            a.summary.resolution != b.summary.resolution || is_other(a, b) || self.manifest.parts(a, b)
+        };
         next_run(&self.manifest.blocks, (can, parts), rules.merge_cost, limits).map(<[BlockEntry]>::to_vec)
     }
 

@@ -96,6 +96,7 @@ fn brief(effect: &Effect) -> String {
         }
         Effect::Answer(_, Ok(Committed { blocks, records })) => format!("answer {blocks}/{records}"),
         Effect::Answer(_, Err(error)) => format!("refuse: {error}"),
+        Effect::NeverFiner(tenants) => format!("never finer {tenants:?}"),
         Effect::Count(Count::Held(0)) => "held 0".into(),
         Effect::Count(count) => format!("count {count:?}"),
         Effect::ClaimLater(reason) => format!("claim later: {reason}"),

@@ -48,6 +48,7 @@ impl<E: Engine> Shell<E> {
                 let _nobody_waits = reply.send(answer);
             }
             Effect::Count(count) => self.count(count),
+            Effect::NeverFiner(tenants) => warn_of_ages(&tenants),
             Effect::ClaimLater(reason) => self.group.send(GroupRequest::Close { reason }).await,
             Effect::GiveUp { reason, pause } => {
                 let (topic, partition) = (&self.group.place.topic, self.group.place.partition);
@@ -273,4 +274,16 @@ impl<E: Engine> Shell<E> {
         }
         (self.jobs, self.open) = (JoinSet::new(), None);
     }
+}
+
+/// Names a few: there may be as many as tenants.
+fn warn_of_ages(tenants: &[String]) {
+    let others = |tenant: &String| if tenant.is_empty() { "all others".to_owned() } else { format!("{tenant:?}") };
+    let some: Vec<String> = tenants.iter().take(5).map(others).collect();
+    let (some, count) = (some.join(", "), tenants.len());
+    tracing::warn!(
+        tenants = some,
+        count,
+        "samples never have a resolution of 5 minutes: with aggregator.downsampling, resolution_1h_after is no longer than resolution_5m_after"
+    );
 }

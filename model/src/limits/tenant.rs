@@ -206,6 +206,12 @@ pub fn check_downsampling_age(age: Duration) -> Result<(), String> {
     if age.is_zero() || age >= DOWNSAMPLING_AGE_MIN { Ok(()) } else { Err("must be at least 2h, or 0s for never".into()) }
 }
 
+/// Of 5 minutes and of an hour: else samples never have the finer one. Errors with the beginning of a sentence, which the key of the first ends.
+pub fn check_downsampling_ages(fine: Duration, coarse: Duration) -> Result<(), String> {
+    let is_told = fine.is_zero() || coarse.is_zero() || coarse > fine;
+    if is_told { Ok(()) } else { Err("must be longer than".into()) }
+}
+
 impl TenantLimits {
     /// With `defaults` where nothing is said.
     pub(super) fn or(&self, defaults: &Self) -> Self {
@@ -263,6 +269,10 @@ impl TenantLimits {
         for (resolution, age) in ages.into_iter().filter_map(|(resolution, age)| Some((resolution, age?))) {
             check_downsampling_age(age).map_err(|error| format!("metrics.resolution_{resolution}_after: {error}"))?;
         }
+        let never = Duration::ZERO;
+        let MetricLimits { resolution_5m_after: fine, resolution_1h_after: coarse, .. } = self.metrics;
+        check_downsampling_ages(fine.unwrap_or(never), coarse.unwrap_or(never))
+            .map_err(|error| format!("metrics.resolution_1h_after: {error} metrics.resolution_5m_after"))?;
         let bytes = |size: Option<ByteSize>| size.map(ByteSize::to_u64);
         let nanos = |time: Option<Duration>| time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         above_zero(&[

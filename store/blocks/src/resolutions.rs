@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_model::limits::{Limits, Overrides, TenantLimits};
+use weir_model::limits::{Limits, Overrides, TenantLimits, check_downsampling_ages};
 use weir_model::wire::Kind;
 
 /// Seconds of the resolutions that there are, finest first, as in Thanos.
@@ -42,6 +42,19 @@ impl TenantResolutions {
     /// The coarsest that somebody's samples of this age at least are to have.
     pub fn coarsest(&self, age: Duration) -> u32 {
         self.all().into_iter().map(|ages| due(ages, age)).max().unwrap_or(0)
+    }
+
+    /// Tenants whose samples never have the finer resolution, as they have the coarser one before; an empty name stands for all that the overrides
+    /// do not name. The overrides are refused where they say so themselves; here one age is theirs, and the other is not.
+    pub fn never_finer(&self) -> Vec<String> {
+        let overrides = self.limits.current();
+        let defaults = overrides.of("");
+        let all = std::iter::once(("", &*defaults)).chain(overrides.tenants());
+        let is_never = |limits: &TenantLimits| {
+            let [fine, coarse] = self.ages_of(limits);
+            check_downsampling_ages(fine, coarse).is_err()
+        };
+        all.filter(|(_, limits)| is_never(limits)).map(|(tenant, _)| tenant.to_owned()).collect()
     }
 
     /// What all this follows from, to be compared by its address: another one once the file has changed.
@@ -92,6 +105,10 @@ mod tests {
         let at = |tenant: &str| [DAY * 6, DAY * 7, DAY * 90].map(|age| metrics.of(tenant, age));
         assert_eq!((at("shop"), at("bank"), at("other")), ([0, 300, 3600], [0, 0, 0], [0, 0, 3600]));
         assert_eq!([DAY * 6, DAY * 7, DAY * 90].map(|age| metrics.coarsest(age)), [0, 300, 3600]);
+        assert_eq!((metrics.never_finer(), of(Kind::Logs).never_finer()), (Vec::new(), Vec::new()));
+        let sooner = TenantResolutions::new(limits.clone(), Kind::Metrics, [Duration::ZERO, DAY * 7]);
+        assert_eq!(sooner.never_finer(), ["shop"]);
+        assert_eq!(TenantResolutions::new(limits.clone(), Kind::Metrics, [DAY, DAY]).never_finer(), ["", "shop"]);
         assert!(of(Kind::Logs).ages().is_empty() && of(Kind::Spans).of("shop", DAY * 900) == 0);
     }
 }

@@ -121,8 +121,17 @@ impl MetricsBlock {
     }
 
     pub(crate) fn resolution(&self, tenant: &str) -> Resolution {
-        let place = self.tenants.iter().position(|(own, _)| own == tenant);
+        if self.resolutions.is_empty() {
+            return Resolution::default();
+        }
+        let place = self.tenants.binary_search_by(|(own, _)| own.as_str().cmp(tenant)).ok();
         place.and_then(|place| self.resolutions.get(place)).copied().unwrap_or_default()
+    }
+
+    /// Of each tenant.
+    pub(crate) fn tenant_resolutions(&self) -> impl Iterator<Item = (&String, Resolution)> {
+        let resolutions = self.resolutions.iter().copied().chain(std::iter::repeat(Resolution::default()));
+        self.tenants.iter().map(|(tenant, _)| tenant).zip(resolutions)
     }
 
     /// What it has of each tenant. Of a group with series of several, each has as much as its series are many.

@@ -66,12 +66,14 @@ pub(crate) fn downsample(
     wanted: &dyn Fn(&str) -> u32,
     (counters, series_bytes_max): (&MetricsCounters, u64),
 ) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
-    let own = |(tenant, _): &(String, std::ops::Range<u32>)| {
-        let (Resolution { finest, coarsest }, wanted) = (block.resolution(tenant), wanted(tenant));
-        (tenant.clone(), Resolution { finest: finest.max(wanted), coarsest: coarsest.max(wanted) })
-    };
-    let resolutions: Resolutions = block.tenants().iter().map(own).collect();
-    if resolutions.iter().all(|(tenant, resolution)| *resolution == block.resolution(tenant)) {
+    let (mut resolutions, mut is_changed) = (Resolutions::new(), false);
+    for (tenant, own) in block.tenant_resolutions() {
+        let wanted = wanted(tenant);
+        let new = Resolution { finest: own.finest.max(wanted), coarsest: own.coarsest.max(wanted) };
+        is_changed |= new != own;
+        resolutions.insert(tenant.clone(), new);
+    }
+    if !is_changed {
         return Ok(None);
     }
     let nothing = (&Hidden::default(), &mut 0);
@@ -81,8 +83,7 @@ pub(crate) fn downsample(
 /// Of the samples of all blocks together.
 fn resolutions(blocks: &[Arc<MetricsBlock>]) -> Resolutions {
     let mut resolutions = Resolutions::new();
-    for (block, (tenant, _)) in blocks.iter().flat_map(|block| block.tenants().iter().map(move |own| (block, own))) {
-        let own = block.resolution(tenant);
+    for (tenant, own) in blocks.iter().flat_map(|block| block.tenant_resolutions()) {
         let all = resolutions.entry(tenant.clone()).or_insert(own);
         (all.finest, all.coarsest) = (own.finest.min(all.finest), own.coarsest.max(all.coarsest));
     }

@@ -350,11 +350,18 @@ impl SeriesCursor for Merged<'_> {
             self.read_found(&series.labels, &mut samples)?;
             self.held.settle((samples.memory_with(0) + samples.settling_memory()) as u64)?;
             samples.settle();
-            aggregates::trim(&mut samples, self.plan.asked_ms);
+            if self.plan.is_coarse {
+                aggregates::trim(&mut samples, self.plan.asked_ms);
+            }
         }
-        let count = aggregates::count(&samples).max(aggregates.capacity());
+        aggregates.clear();
+        // Else all histograms would be looked at in vain.
+        let found = if self.plan.is_coarse { aggregates::count(&samples) } else { 0 };
+        let count = found.max(aggregates.capacity());
         self.held.settle((samples.memory_with(0) + count * size_of::<Aggregate>()) as u64)?;
-        aggregates::take(&mut samples, &mut aggregates);
+        if found > 0 {
+            aggregates::take(&mut samples, &mut aggregates);
+        }
         series.aggregates = aggregates;
         (series.timestamps, series.values) = (samples.timestamps, samples.values);
         (series.histograms, series.starts) = (samples.histograms, samples.starts);

@@ -131,7 +131,7 @@ impl Owner {
             }
             // Its client hears of it, or has gone.
             Effect::Answer(reply, answer) => drop(reply.send(answer)),
-            Effect::Count(_) => {}
+            Effect::Count(_) | Effect::NeverFiner(_) => {}
             Effect::ClaimLater(_) => assert!(self.jobs.is_empty(), "nothing goes on without a claim"),
             Effect::GiveUp { .. } => self.stop(world),
             Effect::Stop => {

@@ -89,6 +89,11 @@ impl DeletionQueue {
         !self.applying.is_empty()
     }
 
+    /// Whether a request waits for what lies below it to be sealed.
+    pub fn is_accepting(&self) -> bool {
+        !self.accepting.is_empty()
+    }
+
     /// Whether a request waits for what lies between these offsets to be sealed.
     pub fn needs_seal(&self, committed_offset: u64, indexed_offset: u64) -> bool {
         self.accepting.iter().any(|(asked, _)| asked.upto > committed_offset && asked.upto <= indexed_offset)

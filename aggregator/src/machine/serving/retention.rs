@@ -86,6 +86,21 @@ impl OldBlocks {
         Some(self.queue.remove(at))
     }
 
+    /// What is lined up, by id.
+    pub fn queued(&self) -> BTreeMap<&str, Duration> {
+        self.queue.iter().map(|(entry, period)| (entry.id.as_str(), *period)).collect()
+    }
+
+    /// Lines up what blocks were merged to that were all lined up for one period.
+    pub fn follow(&mut self, gone: &[BlockEntry], merged: &[BlockEntry]) {
+        let of = |entry: &BlockEntry| self.queue.iter().find(|(queued, _)| queued.id == entry.id).map(|(_, period)| *period);
+        let Some(period) = gone.first().and_then(of).filter(|period| gone.iter().all(|entry| of(entry) == Some(*period))) else {
+            return;
+        };
+        self.queue.retain(|(queued, _)| gone.iter().all(|entry| entry.id != queued.id));
+        self.queue.extend(merged.iter().map(|entry| (entry.clone(), period)));
+    }
+
     pub fn set_looked(&mut self, id: &str, period: Duration) {
         self.looked.insert(id.to_owned(), period);
     }

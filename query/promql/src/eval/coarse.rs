@@ -1,12 +1,12 @@
 //! Windows over downsampled series: the aggregates in a window and the samples that are left are put together, and a function is told from
 //! the whole. Called by `window`.
 //!
-//! A stretch belongs to the window in which its last sample lies. Where windows begin and end between stretches, `rate` and its like are of the
-//! window that is moved back to the latest boundary, so that they are of as much time as was asked for. A window that is narrower than stretches
-//! are and has no last sample is told from the stretch before, as long as the next one is not over and the series has not ended: else a graph of
-//! `rate(…[1m])` would have gaps where there was none.
+//! A stretch belongs to the window in which it ends. Where a window's newest sample is the last of a stretch, and the window begins and ends
+//! between stretches, it is moved back to the latest boundary at which one is over, so that a function is told from as much time as was asked for.
+//! A window that is no wider than stretches are and has no last sample is told from the stretch before, as long as the next one is not over and the
+//! series has not ended: else a graph of `rate(…[1m])` would have gaps where there was none.
 
-use weir_model::label::NAME;
+use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Aggregate, is_stale};
 use weir_model::select::Series;
 
@@ -16,30 +16,49 @@ use crate::ast::{Edge, Span};
 use crate::error::QueryError;
 use crate::functions::{Call, Coarse, Kernels, Window, coarse};
 
+/// A query that is to end does so after some milliseconds, however many steps and long windows a series has.
+const PIECES_BETWEEN_CHECKS: usize = 1 << 16;
+
 impl Eval<'_> {
-    /// As `fill_row`, of a series with aggregates.
+    /// As `fill_row`, of a series with aggregates. Where the row is swept, what it says of windows without any stays.
     pub(super) fn fill_coarse(
         &mut self,
         (call, kernels): (&Call<'_>, Kernels),
         param: impl Fn(usize, usize) -> f64,
         (windows, samples): (&Windows, Samples<'_>),
-        step_range: StepRange,
+        (step_range, is_swept): (StepRange, bool),
         row: &mut Row,
     ) -> Result<u64, QueryError> {
         let one = samples.numbers;
         let of_aggregates = coarse(call.function.name).filter(|_| windows.edge == Edge::Plain);
-        let (mut slide, mut taken, mut worst) = (Slide::default(), 0, None);
+        let (mut slide, mut unchecked, mut taken, mut worst) = (Slide::default(), 0, 0, None);
         for (step, step_ms) in step_range.times().enumerate() {
+            if unchecked >= PIECES_BETWEEN_CHECKS {
+                unchecked = 0;
+                self.engine.budget.check()?;
+            }
             let mut window = slide.window(windows, samples, step_ms);
             window.params = [param(0, step), param(1, step)];
             let mut own = within(&one.aggregates, window.times);
             match reaching(samples, slide.newest(), &window) {
-                Some(place) if of_aggregates.is_some() => own = set_stretch(&mut window, one, place),
+                Some(place) if of_aggregates.is_some() => {
+                    let Aggregate { resolution_ms, last_ms, .. } = one.aggregates[place];
+                    own = move_window(&mut window, samples, slide.newest(), Aggregate::stretch_end(resolution_ms, last_ms));
+                }
                 Some(place) => worst = worst.max(Some((true, one.aggregates[place].resolution_ms))),
-                None => {}
+                None => {
+                    let is_moved = of_aggregates.is_some_and(|own| own.is_of_all) && window.histograms.is_empty();
+                    if let Some(end_ms) = latest_boundary(own, &window).filter(|_| is_moved) {
+                        own = move_window(&mut window, samples, slide.newest(), end_ms);
+                    }
+                }
             }
+            // Each step puts all of its window together.
+            unchecked += window.times.len() + window.histograms.len();
             let Some(resolution_ms) = own.iter().map(|own| own.resolution_ms).max() else {
-                taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
+                if !is_swept {
+                    taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
+                }
                 continue;
             };
             match of_aggregates.filter(|_| window.histograms.is_empty()) {
@@ -54,9 +73,18 @@ impl Eval<'_> {
                     taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
                 }
             }
+            if is_swept {
+                row.values.swap_remove(step);
+            }
         }
+        self.note_worst(call, &one.labels, worst);
+        Ok(taken)
+    }
+
+    /// Says what could not be told: of a function that sees last samples alone, or of a range that is none of whole stretches.
+    fn note_worst(&mut self, call: &Call<'_>, labels: &Labels, worst: Option<(bool, i64)>) {
         if let Some((is_of_last, resolution_ms)) = worst {
-            let (function, metric, resolution) = (call.function.name, one.labels.get(NAME), duration(resolution_ms));
+            let (function, metric, resolution) = (call.function.name, labels.get(NAME), duration(resolution_ms));
             let message = if is_of_last {
                 format!("{function} sees the last sample of each {resolution} only, where {metric:?} is downsampled")
             } else {
@@ -64,7 +92,6 @@ impl Eval<'_> {
             };
             self.notes.warn(message, call.arguments.iter().map(|argument| argument.bare().span).next_back().unwrap_or(call.span));
         }
-        Ok(taken)
     }
 
     /// Says of samples that are given as they are that others are not left.
@@ -94,7 +121,7 @@ pub(super) fn find_ends(one: &Series, ends: &mut Vec<i64>) {
     }
 }
 
-/// The place of the stretch from which a window is told that is narrower and has no sample: that of the newest sample before.
+/// The place of the stretch from which a window is told that is no wider and has no sample: that of the newest sample before.
 pub(super) fn reaching(samples: Samples<'_>, newest: Option<usize>, window: &Window<'_>) -> Option<usize> {
     if !window.times.is_empty() || !window.histograms.is_empty() || samples.numbers.aggregates.is_empty() {
         return None;
@@ -103,21 +130,39 @@ pub(super) fn reaching(samples: Samples<'_>, newest: Option<usize>, window: &Win
     let place = one.aggregates.binary_search_by_key(&at, |own| own.last_ms).ok()?;
     let resolution_ms = one.aggregates[place].resolution_ms;
     let next_end_ms = Aggregate::stretch_end(resolution_ms, at).saturating_add(resolution_ms);
-    let is_narrow = window.end_ms.saturating_sub(window.start_ms) < resolution_ms;
+    let width_ms = window.end_ms.saturating_sub(window.start_ms);
+    // One that is as wide and ends with the next stretch is all of that, which has no sample.
+    let is_narrow = width_ms < resolution_ms || width_ms == resolution_ms && window.end_ms < next_end_ms;
     let end = samples.ends.get(samples.ends.partition_point(|end| *end <= at));
     let has_ended = end.is_some_and(|end| *end <= window.end_ms);
     (is_narrow && window.end_ms <= next_end_ms && !has_ended).then_some(place)
 }
 
-/// Moves a window to the end of a stretch.
-fn set_stretch<'a>(window: &mut Window<'a>, one: &'a Series, place: usize) -> &'a [Aggregate] {
-    let own = &one.aggregates[place..=place];
-    let end_ms = Aggregate::stretch_end(own[0].resolution_ms, own[0].last_ms);
-    let at = one.timestamps.partition_point(|at| *at < own[0].last_ms);
+/// The latest end of a stretch that is over at a window's end, and of the one that has the window's newest sample; `None` where that is no last
+/// sample of a stretch.
+fn latest_boundary(own: &[Aggregate], window: &Window<'_>) -> Option<i64> {
+    let Aggregate { resolution_ms, last_ms, .. } = *own.last().filter(|own| window.times.last() == Some(&own.last_ms))?;
+    let end_ms = window.end_ms.div_euclid(resolution_ms) * resolution_ms;
+    Some(end_ms.max(Aggregate::stretch_end(resolution_ms, last_ms)))
+}
+
+/// Moves a window to an end, not beyond a sample, with the stretches that end in it.
+fn move_window<'a>(window: &mut Window<'a>, samples: Samples<'a>, newest: Option<usize>, end_ms: i64) -> &'a [Aggregate] {
+    let one = samples.numbers;
     window.start_ms = end_ms.saturating_sub(window.end_ms.saturating_sub(window.start_ms));
     window.end_ms = end_ms;
-    (window.times, window.values, window.starts) = (&one.timestamps[at..=at], &one.values[at..=at], &[]);
-    own
+    let to = newest.map_or(0, |newest| newest + 1);
+    let mut from = one.timestamps[..to].partition_point(|at| *at <= window.start_ms);
+    while let Some(before) = from.checked_sub(1) {
+        let place = one.aggregates.binary_search_by_key(&one.timestamps[before], |own| own.last_ms);
+        let own = place.map(|place| &one.aggregates[place]);
+        if own.map_or(i64::MIN, |own| Aggregate::stretch_end(own.resolution_ms, own.last_ms)) <= window.start_ms {
+            break;
+        }
+        from = before;
+    }
+    (window.times, window.values, window.starts) = (&one.timestamps[from..to], &one.values[from..to], &[]);
+    within(&one.aggregates, window.times)
 }
 
 /// What a function says of a window with these aggregates.
@@ -129,9 +174,11 @@ fn told(function: Coarse, own: &[Aggregate], window: &mut Window<'_>, range_ms: 
             Some(own) => *own,
             None => Aggregate::of(0, *at, *value),
         };
-        if function.is_additive && range_ms < piece.resolution_ms {
-            // Of a narrower window as much as it is of the stretch.
-            let part = range_ms as f64 / piece.resolution_ms as f64;
+        if function.is_additive && piece.resolution_ms > 0 {
+            // As much of a stretch as is in the window.
+            let end_ms = Aggregate::stretch_end(piece.resolution_ms, piece.last_ms);
+            let common_ms = end_ms.saturating_sub(window.start_ms).min(piece.resolution_ms);
+            let part = common_ms as f64 / piece.resolution_ms as f64;
             (piece.sum, piece.count) = (piece.sum * part, piece.count * part);
         }
         match &mut whole {
@@ -143,9 +190,7 @@ fn told(function: Coarse, own: &[Aggregate], window: &mut Window<'_>, range_ms: 
     if !function.is_change {
         return (function.of)(&whole, window);
     }
-    let is_at = |own: &&Aggregate, at: Option<&i64>| at == Some(&own.last_ms);
-    let (first, last) = (own.first().filter(|own| is_at(own, window.times.first())), own.last());
-    move_edges(first, last.filter(|own| is_at(own, window.times.last())), window);
+    move_start(own.first().filter(|own| window.times.first() == Some(&own.last_ms)), window);
     // Late samples may reach farther back.
     window.start_ms = window.start_ms.min(whole.first_ms.saturating_sub(1));
     let told = (function.of)(&whole, window)?;
@@ -154,16 +199,8 @@ fn told(function: Coarse, own: &[Aggregate], window: &mut Window<'_>, range_ms: 
     Some(if function.per_second || width_ms == range_ms { told } else { told * range_ms as f64 / width_ms as f64 })
 }
 
-/// Moves a window to the boundaries of the stretches that are its first and last samples.
-fn move_edges(first: Option<&Aggregate>, last: Option<&Aggregate>, window: &mut Window<'_>) {
-    if let Some(last) = last {
-        let mut end_ms = window.end_ms.div_euclid(last.resolution_ms) * last.resolution_ms;
-        if last.last_ms > end_ms {
-            end_ms = end_ms.saturating_add(last.resolution_ms);
-        }
-        window.start_ms = window.start_ms.saturating_sub(window.end_ms.saturating_sub(end_ms));
-        window.end_ms = end_ms;
-    }
+/// Moves a window's start back to that of the stretch that is its first sample.
+fn move_start(first: Option<&Aggregate>, window: &mut Window<'_>) {
     if let Some(first) = first.filter(|first| first.first_ms <= window.start_ms) {
         let end_ms = Aggregate::stretch_end(first.resolution_ms, first.last_ms);
         window.start_ms = window.start_ms.min(end_ms.saturating_sub(first.resolution_ms));

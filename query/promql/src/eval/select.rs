@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_model::histogram::{Histogram, ResetHint};
+use weir_model::label::NAME;
 use weir_model::metric::is_stale;
 use weir_model::select::{MetricSelect, Series, each_pulled};
 
@@ -111,6 +112,7 @@ impl<'e> Eval<'e> {
             row.histograms.clear();
             row.values.reserve_exact(steps);
             if selector.smoothed && !one.histograms.is_empty() {
+                eval.note_coarse(&one.aggregates, one.labels.get(NAME), selector_span);
                 let taken = eval.smooth_histograms((one, selector_span), step_range, shift, &mut row)?;
                 (row.labels, row.drop_name) = (one.labels.clone(), false);
                 if row.is_present() {
@@ -119,6 +121,7 @@ impl<'e> Eval<'e> {
                 return eval.give_back(taken);
             }
             if selector.smoothed {
+                eval.note_coarse(&one.aggregates, one.labels.get(NAME), selector_span);
                 smooth(one, (step_range, shift), lookback_ms, &mut row);
             } else {
                 newest.set(eval, one, (step_range, shift), lookback_ms)?;
@@ -255,7 +258,8 @@ fn compare_hints(one: &mut Series) {
 pub(super) fn interpolated(one: &Series, next: usize, at: i64, lookback_ms: i64) -> f64 {
     let near = |i: usize| {
         let (time, value) = (*one.timestamps.get(i)?, one.values[i]);
-        let within = time > at.saturating_sub(lookback_ms) && time <= at.saturating_add(lookback_ms);
+        let reach_ms = lookback_ms.saturating_add(stretch_ms(one, i));
+        let within = time > at.saturating_sub(reach_ms) && time <= at.saturating_add(lookback_ms);
         (within && !is_stale(value)).then_some((time, value))
     };
     match (next.checked_sub(1).and_then(near), near(next)) {

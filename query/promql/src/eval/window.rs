@@ -148,13 +148,18 @@ impl<'e> Eval<'e> {
         row.values.reserve_exact(step_range.steps());
         row.histograms.clear();
         let one = samples.numbers;
-        if !one.aggregates.is_empty() {
-            return self.fill_coarse((call, kernels), param, (windows, samples), step_range, row);
-        }
         let starts = call.function.uses_starts() && !(one.starts.is_empty() && samples.histogram_starts.is_empty());
-        if !starts && samples.histograms.is_empty() {
-            let of = (one, windows, step_range);
-            match kernels.change.filter(|_| windows.edge == Edge::Plain) {
+        let is_plain = !starts && samples.histograms.is_empty();
+        let (of, change) = ((one, windows, step_range), kernels.change.filter(|_| windows.edge == Edge::Plain));
+        if !one.aggregates.is_empty() {
+            let change = change.filter(|_| is_plain);
+            if let Some(change) = change {
+                sweep.fill_changes(self, of, change, &mut row.values)?;
+            }
+            return self.fill_coarse((call, kernels), param, (windows, samples), (step_range, change.is_some()), row);
+        }
+        if is_plain {
+            match change {
                 Some(change) => sweep.fill_changes(self, of, change, &mut row.values)?,
                 None => sweep.fill(self, of, param, kernels.numbers, &mut row.values)?,
             }

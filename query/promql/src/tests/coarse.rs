@@ -162,6 +162,71 @@ fn a_rate_between_two_boundaries_is_of_the_window_before() {
     }
 }
 
+/// Ends a query after so many looks.
+struct Ending(std::sync::atomic::AtomicU64);
+
+impl Budget for Ending {
+    fn check(&self) -> Result<(), ReadError> {
+        let before = self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        if before > 0 { Ok(()) } else { Err(ReadError::Cancelled("told to")) }
+    }
+
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_query_of_one_long_series_ends_when_it_is_told_to() {
+    let reader = One(downsampled(&steady(20_000), i64::MAX));
+    let (start_ms, end_ms, step_ms) = (RESOLUTION * 1000, RESOLUTION * 1000 + 1_000_000, 1000);
+    let query = "rate(m_total[3d])".to_owned();
+    let request = Request { scope: Scope::of("t"), query, start_ms, end_ms, step_ms, lookback_ms: 300_000 };
+    // More than a query of one series takes beside.
+    let budget = Ending(6.into());
+    let error = Engine { reader: &reader, budget: &budget }.query(&request).expect_err("ended");
+    assert!(format!("{error:?}").contains("Cancelled"), "{error:?}");
+}
+
+/// Last samples lie up to a scrape before the ends of stretches.
+#[test]
+fn a_window_as_wide_as_stretches_has_as_many_of_them_wherever_it_begins() {
+    let samples: Vec<(i64, f64)> = (1..=300).map(|i| (i * 40_000, i as f64)).collect();
+    let steps = (1_500_000, 9_000_000, 7_000);
+    for (minutes, expected) in [(4, 6.0), (5, 7.5), (10, 15.0), (20, 30.0)] {
+        for (query, most) in [("count_over_time", 0.5), ("increase", 0.2)] {
+            // Of all samples, of stretches, and where these end in between.
+            for until in [0, i64::MAX, 10 * RESOLUTION] {
+                let query = format!("{query}(m_total[{minutes}m])");
+                let own = points(&ask(downsampled(&samples, until), &query, steps));
+                let times: Vec<i64> = own.iter().map(|(at, _)| *at).collect();
+                assert_eq!(times, (1_500_000..=9_000_000).step_by(7_000).collect::<Vec<_>>(), "{query}");
+                for (at, own) in own {
+                    assert!((own - expected).abs() <= most * 2.0, "{query} at {at}: {own} of {expected}");
+                }
+            }
+        }
+    }
+    assert!(points(&ask(downsampled(&samples, i64::MAX), "absent_over_time(m_total[5m])", steps)).is_empty());
+}
+
+/// What lies between two last samples is told from both, from the earlier one alone where the later one is too far ahead.
+#[test]
+fn smoothed_has_no_gaps_between_last_samples_and_says_that_they_are_that() {
+    let mut samples: Vec<(i64, f64)> = (1..=100).map(|i| (i * 40_000, i as f64)).collect();
+    samples.push((4_040_000, STALE_NAN));
+    let smoothed = |series| ask(series, "m_total smoothed", (RESOLUTION, 4_500_000, 7_000));
+    let (all, coarse) = (smoothed(raw(&samples)), smoothed(downsampled(&samples, i64::MAX)));
+    let times = |answer: &Answer| points(answer).into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+    assert_eq!(times(&all), times(&coarse));
+    assert!(all.warnings.is_empty(), "{:?}", all.warnings);
+    assert!(
+        coarse.warnings.len() == 1 && coarse.warnings[0].contains("of each 5m only the last sample is left"),
+        "{:?}",
+        coarse.warnings
+    );
+}
+
 /// A sample every 15 seconds, which counts up by one, until a marker after so many.
 fn steady(count: i64) -> Vec<(i64, f64)> {
     (1..=count).map(|i| (i * 15_000, i as f64)).chain([((count + 1) * 15_000, STALE_NAN)]).collect()
