@@ -84,8 +84,11 @@ mod tests {
     use crate::config::PushConfig;
     use crate::hostile::{Bench, bench};
 
-    /// Everything that a request comes to: each sample's bits by series and time, and what is refused.
-    fn outcome(bench: &Bench, is_2: bool, message: &[u8]) -> Result<(Vec<(String, i64, u64)>, String), String> {
+    /// A sample's bits, by series and time.
+    type Taken = (String, i64, u64);
+
+    /// Everything that a request comes to: its samples, and what is refused.
+    fn outcome(bench: &Bench, is_2: bool, message: &[u8]) -> Result<(Vec<Taken>, String), String> {
         let packed = snap::raw::Encoder::new().compress_vec(message).unwrap();
         let taken = bench.remote_write(is_2, &packed).map_err(|error| error.to_string())?;
         let mut all = Vec::new();
