@@ -10,8 +10,8 @@ use weir_model::label::Labels;
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor,
-    SeriesExemplars, SeriesList, TakeLabels, label_bytes,
+    Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars,
+    SeriesList,
 };
 
 use super::collect::ViewRequest;
@@ -100,24 +100,6 @@ impl MetricReader for FanOutSamples {
 
     fn newest<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
         self.reopening(select, Wanted::Newest, budget)
-    }
-
-    /// All at once, and then given: what is read again when a block was deleted meanwhile may have others between them.
-    fn present(&self, select: &MetricSelect, budget: &dyn Budget, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
-        let read = |reader: &MetricsReader| {
-            let (mut present, mut held, mut bytes) = (Vec::new(), Reservation::new(budget), 0);
-            let coverage = reader.present(select, budget, &mut |labels| {
-                bytes += label_bytes(labels);
-                held.settle(bytes)?;
-                present.push(labels.clone());
-                Ok(())
-            })?;
-            Ok((present, held, coverage))
-        };
-        let query = HeadQuery::Samples(SamplesQuery::new(select));
-        let (present, _held, coverage) = self.read(&select.scope, &query, budget, read)?;
-        present.iter().try_for_each(take)?;
-        Ok(coverage)
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
