@@ -11,7 +11,7 @@ use weir_blocks::hidden::Hidden;
 use weir_blocks::testing::{Counting, check_memory, held, labels, tenant};
 use weir_blocks::view::{BlockView, Fixed, PartitionView};
 use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
-use weir_model::label::{Labels, NAME};
+use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Exemplar, Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, MemoryBudget, MetricSelect, NoBudget, ReadError, Series, each_series, read_series};
@@ -346,4 +346,42 @@ fn a_series_that_a_merge_may_not_hold_goes_on_in_the_next_block() {
     // Less than one block's samples take of themselves.
     let error = merged(&[long(0, 20_000, false)], &Hidden::default(), 100 << 10).err().unwrap().to_string();
     assert!(error.contains("may take 102400: raise aggregator.compaction_memory_max"), "{error}");
+}
+
+/// Blocks of which a series has more samples than a merge may hold at once.
+const SPLIT: (i64, u64) = (20_000, 1 << 20);
+
+#[test]
+fn metadata_goes_with_what_it_tells_of_where_a_merge_was_split() {
+    let (count, bytes_max) = SPLIT;
+    let told = |first: i64, help: &str| {
+        let mut writer = BlockWriter::default();
+        let of = |count: i64| Samples {
+            timestamps: (first..first + count).collect(),
+            values: (first..first + count).map(|at| (at as f64).sqrt()).collect(),
+            ..Samples::default()
+        };
+        writer.push("t", &Labels::from_pairs([(NAME, "long")]), &of(count));
+        writer.push("t", &Labels::from_pairs([(NAME, "short")]), &of(10));
+        let family = |name: &str| {
+            (name.to_owned(), Family { name: name.into(), kind: MetricKind::Gauge, help: help.into(), ..Family::default() })
+        };
+        let families = Families::from([("t".to_owned(), ["long", "short"].map(family).into())]);
+        opened(&writer.finish(&families)).remove(0)
+    };
+    let merged = opened(&merged(&[told(0, "old"), told(count, "new")], &Hidden::default(), bytes_max).unwrap());
+    assert!(merged.len() > 1, "it is split");
+    let matcher = Matcher::new(NAME, MatchOp::Equal, "short").unwrap();
+    let hidden = Hidden::by(vec![super::tests::hidden::deletion("t", vec![vec![matcher]], 0, 10 * count)]);
+    let rewritten = |block: &Arc<MetricsBlock>| {
+        let limits = (&super::MetricsCounters::default(), 1 << 30);
+        super::merge::rewrite(block, &hidden, limits).unwrap().map_or_else(|| vec![Arc::clone(block)], |built| opened(&built))
+    };
+    let left: Vec<Family> = merged
+        .iter()
+        .flat_map(rewritten)
+        .flat_map(|block| block.families().get("t").cloned().unwrap_or_default().into_values())
+        .collect();
+    let names: Vec<_> = left.iter().map(|own| (own.name.as_str(), own.help.as_str())).collect();
+    assert_eq!(names, [("long", "new")]);
 }

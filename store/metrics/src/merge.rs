@@ -154,9 +154,10 @@ pub(crate) fn merge_without(
     if !without.is_nothing() {
         *left_out += leave_out(&mut families, without, (&had, &left));
     }
-    let last = writers.pop().unwrap_or_default();
-    let mut built: Vec<BuiltBlock> = writers.into_iter().flat_map(|writer| writer.finish(&Families::new())).collect();
-    built.extend(last.finish_with_all(&families));
+    // Of each series the first has a piece: what is deleted of all of a name is deleted where its metadata is.
+    let mut writers = writers.into_iter();
+    let mut built = writers.next().unwrap_or_default().finish_with_all(&families);
+    built.extend(writers.flat_map(|writer| writer.finish(&Families::new())));
     // Only now: a merge that failed dropped nothing.
     counters.add(dropped);
     Ok(built)
