@@ -385,3 +385,14 @@ fn metadata_goes_with_what_it_tells_of_where_a_merge_was_split() {
     let names: Vec<_> = left.iter().map(|own| (own.name.as_str(), own.help.as_str())).collect();
     assert_eq!(names, [("long", "new")]);
 }
+
+#[test]
+fn a_merge_that_is_not_kept_dropped_nothing() {
+    let (count, bytes_max) = SPLIT;
+    let counters = super::MetricsCounters::default();
+    let blocks = [long(0, count, false), long(0, count, false)];
+    let built = super::merge::merge(&blocks, (&counters, bytes_max)).unwrap();
+    assert!(built.len() >= blocks.len() && counters.repeated.get() == 0);
+    let built = super::merge::merge(&blocks, (&counters, 1 << 30)).unwrap();
+    assert_eq!((built.len(), counters.repeated.get()), (1, 3 * count as u64));
+}

@@ -158,8 +158,10 @@ pub(crate) fn merge_without(
     let mut writers = writers.into_iter();
     let mut built = writers.next().unwrap_or_default().finish_with_all(&families);
     built.extend(writers.flat_map(|writer| writer.finish(&Families::new())));
-    // Only now: a merge that failed dropped nothing.
-    counters.add(dropped);
+    // Only now: a merge that failed dropped nothing, nor does one that makes as many blocks as there are, which is not kept.
+    if blocks.len() == 1 || built.len() < blocks.len() {
+        counters.add(dropped);
+    }
     Ok(built)
 }
 
