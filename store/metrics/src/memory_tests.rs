@@ -396,3 +396,21 @@ fn a_merge_that_is_not_kept_dropped_nothing() {
     let built = super::merge::merge(&blocks, (&counters, 1 << 30)).unwrap();
     assert_eq!((built.len(), counters.repeated.get()), (1, 3 * count as u64));
 }
+
+/// Two series; how many blocks a rewrite makes that may hold so much of one.
+fn pieces_of(counts: [i64; 2], bytes_max: u64) -> usize {
+    let block = block(2, |i| Samples {
+        timestamps: (0..counts[i]).collect(),
+        values: (0..counts[i]).map(|at| (at as f64).sqrt()).collect(),
+        ..Samples::default()
+    });
+    merged(&[block], &Hidden::default(), bytes_max).unwrap().len()
+}
+
+#[test]
+fn room_of_the_series_before_makes_no_pieces() {
+    const BYTES_MAX: u64 = 990_000;
+    assert_eq!(pieces_of([10, 15_000], BYTES_MAX), 1);
+    assert_eq!(pieces_of([10_000, 15_000], BYTES_MAX), 1);
+    assert_eq!(pieces_of([10_000, 20_000], BYTES_MAX), 2);
+}

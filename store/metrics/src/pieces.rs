@@ -92,11 +92,19 @@ impl<'a> Pieces<'a> {
         // Earliest last.
         let mut ranges = vec![(i64::MIN, i64::MAX)];
         while let Some(range) = ranges.pop() {
+            let had_room = self.samples.memory_with(0) > 0;
             if let Err(error) = self.read(found, range) {
-                let halves = self.budget.was_exceeded.swap(false, Ordering::Relaxed).then(|| halves(found, range)).flatten();
-                let Some([earlier, later]) = halves else { return Err(error) };
+                if !self.budget.was_exceeded.swap(false, Ordering::Relaxed) {
+                    return Err(error);
+                }
                 self.samples = Samples::default();
                 self.held.settle(0)?;
+                if had_room {
+                    // Room for what was read before may be what was too much.
+                    ranges.push(range);
+                    continue;
+                }
+                let Some([earlier, later]) = halves(found, range) else { return Err(error) };
                 ranges.extend([later, earlier]);
                 continue;
             }
