@@ -414,3 +414,22 @@ fn room_of_the_series_before_makes_no_pieces() {
     assert_eq!(pieces_of([10_000, 15_000], BYTES_MAX), 1);
     assert_eq!(pieces_of([10_000, 20_000], BYTES_MAX), 2);
 }
+
+#[test]
+fn aggregates_count_for_the_memory_of_a_series() {
+    const STEP_MS: i64 = 300_000;
+    let block = block(1, |_| Samples {
+        timestamps: (0..10_000).map(|at| at * STEP_MS).collect(),
+        values: (0..10_000).map(|at| (at as f64).sqrt()).collect(),
+        ..Samples::default()
+    });
+    let downsampled = |seconds: u32| {
+        let limits = (&super::MetricsCounters::default(), 1 << 20);
+        super::merge::downsample(&block, &|_| seconds, limits).unwrap().unwrap()
+    };
+    // 10,000 aggregates, of some 300 bytes each.
+    let pieces = downsampled(300);
+    assert!(pieces.len() > 1, "{} pieces", pieces.len());
+    assert_eq!(pieces.iter().map(|built| built.summary.records).sum::<u64>(), 10_000);
+    assert_eq!(downsampled(86_400).len(), 1);
+}

@@ -130,7 +130,7 @@ pub(crate) fn merge_without(
             had.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
         }
         let resolution_ms = resolutions.get(tenant).map_or(0, |own| i64::from(own.finest) * 1000);
-        let read = pieces.each(&found, hides.as_ref(), |piece, samples| {
+        let read = pieces.each(&found, (hides.as_ref(), resolution_ms), |piece, samples| {
             if writers.len() == piece {
                 writers.push(BlockWriter::with_resolutions(resolutions.clone()));
             }
