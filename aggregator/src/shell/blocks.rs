@@ -94,10 +94,7 @@ impl<E: Engine> BlockStore<E> {
             tracing::info!(topic, partition, blocks, "blocks do not fit into fewer: the largest stays as it is");
             return Ok(None);
         }
-        let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
-        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(None) };
-        let new = NewBlock { first_offset: first.first_offset, next_offset: last.next_offset, level, quarantine: false };
-        self.put(Class::Merge, new, built).await.map(Some)
+        self.put(Class::Merge, NewBlock::of_run(run), built).await.map(Some)
     }
 
     /// Whose the bytes of these blocks are. One that is not open any more is left out; one whose directory cannot be read is nobody's.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use weir_model::histogram::{Buckets, Histogram, Span};
+use weir_model::memory::{allocation, shared};
 use weir_model::metric::{Aggregate, is_stale};
 
 use super::samples::Samples;
@@ -87,6 +88,23 @@ pub(crate) fn downsample(samples: &Samples, resolution_ms: i64) -> Samples {
     out
 }
 
+/// Of an aggregate as it is stored, as [`Histogram::memory`].
+const STORED_BYTES: usize = shared(size_of::<Histogram>()) + allocation(size_of::<Span>()) + allocation(COLUMNS * 8);
+/// Of a sample in vectors that grow to twice their length: time, value, place of the aggregate, and since when it counts.
+const COPY_BYTES: usize = 2 * (8 + 8 + size_of::<(u32, Arc<Histogram>)>() + 8);
+
+/// Memory that [`downsample`] takes at most, of samples that need not be settled yet.
+pub(crate) fn memory(samples: &Samples, resolution_ms: i64) -> usize {
+    let (timestamps, count) = (&samples.timestamps, samples.timestamps.len());
+    let end = |at: i64| Aggregate::stretch_end(resolution_ms, at);
+    let stretches = timestamps.chunk_by(|a, b| end(*a) == end(*b)).count();
+    // Each stays, and parts a stretch; so may an aggregate.
+    let parting = samples.histograms.len() + samples.values.iter().filter(|value| is_stale(**value)).count();
+    let left = count.min(stretches + 2 * parting);
+    let others = samples.histograms.iter().filter(|(_, own)| own.schema != AGGREGATE_SCHEMA).count();
+    left * COPY_BYTES + left.min(count - others) * STORED_BYTES
+}
+
 fn flush(out: &mut Samples, open: Option<(Aggregate, i64)>) {
     if let Some((own, start)) = open {
         push(out, (own.last_ms, own.last), Some(Arc::new(stored(&own))), start);
@@ -141,6 +159,7 @@ pub(crate) fn take(samples: &mut Samples, out: &mut Vec<Aggregate>) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+    use weir_blocks::testing::held;
     use weir_model::metric::STALE_NAN;
 
     use super::*;
@@ -184,6 +203,28 @@ mod tests {
             let markers = |own: &Samples| own.values.iter().filter(|value| is_stale(**value)).count();
             proptest::prop_assert_eq!(markers(&samples), markers(&once), "each end of a series is kept");
             proptest::prop_assert!(same(&downsample(&once, 500), &once), "what is coarser stays");
+        }
+    }
+
+    #[test]
+    fn a_copy_takes_what_is_said_of_it() {
+        for (step_ms, marker_every, resolution_ms) in
+            [(15_000, 10_000, 300_000), (300_000, 10_000, 300_000), (15_000, 7, 300_000)]
+        {
+            let mut samples = Samples::default();
+            for i in 0..2000 {
+                samples.push(i * step_ms, if i % marker_every == 1 { STALE_NAN } else { i as f64 });
+                samples.starts.push(1);
+            }
+            let check = |samples: &Samples| {
+                let before = held();
+                let copy = downsample(samples, resolution_ms);
+                let (taken, said) = ((held() - before) as usize, memory(samples, resolution_ms));
+                assert!((taken..2 * taken).contains(&said), "{said} said, {taken} taken");
+                copy
+            };
+            let copy = check(&samples);
+            check(&copy);
         }
     }
 

@@ -78,7 +78,8 @@ use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
 use weir_blocks::hidden::Hidden;
 
 /// Of a merge's memory, what the samples of one series may take of several blocks, and of the one that is rewritten: a series of more goes on
-/// in the next block, so that any two blocks can be merged. Whatever a merge has written can be rewritten.
+/// in the next block, so that any two blocks can be merged. Whatever a merge has written can be rewritten; a block that was written before merges
+/// were bounded may have more of one series than a rewrite may take, which needs a larger `aggregator.compaction_memory_max` then.
 const SERIES_PART: u64 = 8;
 const REWRITTEN_SERIES_PART: u64 = 2;
 /// As `aggregator.compaction_memory_max` is by default.

@@ -11,7 +11,7 @@ use weir_blocks::hidden::Hidden;
 use weir_blocks::testing::{Counting, check_memory, held, labels, tenant};
 use weir_blocks::view::{BlockView, Fixed, PartitionView};
 use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
-use weir_model::label::{Labels, NAME};
+use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Exemplar, Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, MemoryBudget, MetricSelect, NoBudget, ReadError, Series, each_series, read_series};
@@ -346,4 +346,90 @@ fn a_series_that_a_merge_may_not_hold_goes_on_in_the_next_block() {
     // Less than one block's samples take of themselves.
     let error = merged(&[long(0, 20_000, false)], &Hidden::default(), 100 << 10).err().unwrap().to_string();
     assert!(error.contains("may take 102400: raise aggregator.compaction_memory_max"), "{error}");
+}
+
+/// Blocks of which a series has more samples than a merge may hold at once.
+const SPLIT: (i64, u64) = (20_000, 1 << 20);
+
+#[test]
+fn metadata_goes_with_what_it_tells_of_where_a_merge_was_split() {
+    let (count, bytes_max) = SPLIT;
+    let told = |first: i64, help: &str| {
+        let mut writer = BlockWriter::default();
+        let of = |count: i64| Samples {
+            timestamps: (first..first + count).collect(),
+            values: (first..first + count).map(|at| (at as f64).sqrt()).collect(),
+            ..Samples::default()
+        };
+        writer.push("t", &Labels::from_pairs([(NAME, "long")]), &of(count));
+        writer.push("t", &Labels::from_pairs([(NAME, "short")]), &of(10));
+        let family = |name: &str| {
+            (name.to_owned(), Family { name: name.into(), kind: MetricKind::Gauge, help: help.into(), ..Family::default() })
+        };
+        let families = Families::from([("t".to_owned(), ["long", "short"].map(family).into())]);
+        opened(&writer.finish(&families)).remove(0)
+    };
+    let merged = opened(&merged(&[told(0, "old"), told(count, "new")], &Hidden::default(), bytes_max).unwrap());
+    assert!(merged.len() > 1, "it is split");
+    let matcher = Matcher::new(NAME, MatchOp::Equal, "short").unwrap();
+    let hidden = Hidden::by(vec![super::tests::hidden::deletion("t", vec![vec![matcher]], 0, 10 * count)]);
+    let rewritten = |block: &Arc<MetricsBlock>| {
+        let limits = (&super::MetricsCounters::default(), 1 << 30);
+        super::merge::rewrite(block, &hidden, limits).unwrap().map_or_else(|| vec![Arc::clone(block)], |built| opened(&built))
+    };
+    let left: Vec<Family> = merged
+        .iter()
+        .flat_map(rewritten)
+        .flat_map(|block| block.families().get("t").cloned().unwrap_or_default().into_values())
+        .collect();
+    let names: Vec<_> = left.iter().map(|own| (own.name.as_str(), own.help.as_str())).collect();
+    assert_eq!(names, [("long", "new")]);
+}
+
+#[test]
+fn a_merge_that_is_not_kept_dropped_nothing() {
+    let (count, bytes_max) = SPLIT;
+    let counters = super::MetricsCounters::default();
+    let blocks = [long(0, count, false), long(0, count, false)];
+    let built = super::merge::merge(&blocks, (&counters, bytes_max)).unwrap();
+    assert!(built.len() >= blocks.len() && counters.repeated.get() == 0);
+    let built = super::merge::merge(&blocks, (&counters, 1 << 30)).unwrap();
+    assert_eq!((built.len(), counters.repeated.get()), (1, 3 * count as u64));
+}
+
+/// Two series; how many blocks a rewrite makes that may hold so much of one.
+fn pieces_of(counts: [i64; 2], bytes_max: u64) -> usize {
+    let block = block(2, |i| Samples {
+        timestamps: (0..counts[i]).collect(),
+        values: (0..counts[i]).map(|at| (at as f64).sqrt()).collect(),
+        ..Samples::default()
+    });
+    merged(&[block], &Hidden::default(), bytes_max).unwrap().len()
+}
+
+#[test]
+fn room_of_the_series_before_makes_no_pieces() {
+    const BYTES_MAX: u64 = 990_000;
+    assert_eq!(pieces_of([10, 15_000], BYTES_MAX), 1);
+    assert_eq!(pieces_of([10_000, 15_000], BYTES_MAX), 1);
+    assert_eq!(pieces_of([10_000, 20_000], BYTES_MAX), 2);
+}
+
+#[test]
+fn aggregates_count_for_the_memory_of_a_series() {
+    const STEP_MS: i64 = 300_000;
+    let block = block(1, |_| Samples {
+        timestamps: (0..10_000).map(|at| at * STEP_MS).collect(),
+        values: (0..10_000).map(|at| (at as f64).sqrt()).collect(),
+        ..Samples::default()
+    });
+    let downsampled = |seconds: u32| {
+        let limits = (&super::MetricsCounters::default(), 1 << 20);
+        super::merge::downsample(&block, &|_| seconds, limits).unwrap().unwrap()
+    };
+    // 10,000 aggregates, of some 300 bytes each.
+    let pieces = downsampled(300);
+    assert!(pieces.len() > 1, "{} pieces", pieces.len());
+    assert_eq!(pieces.iter().map(|built| built.summary.records).sum::<u64>(), 10_000);
+    assert_eq!(downsampled(86_400).len(), 1);
 }

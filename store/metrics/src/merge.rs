@@ -130,7 +130,7 @@ pub(crate) fn merge_without(
             had.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
         }
         let resolution_ms = resolutions.get(tenant).map_or(0, |own| i64::from(own.finest) * 1000);
-        let read = pieces.each(&found, hides.as_ref(), |piece, samples| {
+        let read = pieces.each(&found, (hides.as_ref(), resolution_ms), |piece, samples| {
             if writers.len() == piece {
                 writers.push(BlockWriter::with_resolutions(resolutions.clone()));
             }
@@ -154,11 +154,14 @@ pub(crate) fn merge_without(
     if !without.is_nothing() {
         *left_out += leave_out(&mut families, without, (&had, &left));
     }
-    let last = writers.pop().unwrap_or_default();
-    let mut built: Vec<BuiltBlock> = writers.into_iter().flat_map(|writer| writer.finish(&Families::new())).collect();
-    built.extend(last.finish_with_all(&families));
-    // Only now: a merge that failed dropped nothing.
-    counters.add(dropped);
+    // Of each series the first has a piece: what is deleted of all of a name is deleted where its metadata is.
+    let mut writers = writers.into_iter();
+    let mut built = writers.next().unwrap_or_default().finish_with_all(&families);
+    built.extend(writers.flat_map(|writer| writer.finish(&Families::new())));
+    // Only now: a merge that failed dropped nothing, nor does one that makes as many blocks as there are, which is not kept.
+    if blocks.len() == 1 || built.len() < blocks.len() {
+        counters.add(dropped);
+    }
     Ok(built)
 }
 

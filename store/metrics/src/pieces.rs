@@ -9,6 +9,7 @@ use weir_blocks::segment::SegmentError;
 use weir_model::metric::Exemplar;
 use weir_model::select::{Budget, ReadError, Reservation};
 
+use super::aggregates;
 use super::exemplars;
 use super::samples::{Dropped, Samples};
 use super::schema::MILLISECOND;
@@ -80,11 +81,12 @@ impl<'a> Pieces<'a> {
         Self { budget, samples: Samples::default(), held: Reservation::new(budget) }
     }
 
-    /// Gives what is shown of a series, each piece with its number; mostly there is one. Errors where no piece is small enough.
+    /// Gives what is shown of a series, each piece with its number; mostly there is one. Errors where no piece is small enough. A copy at
+    /// the resolution, where it is not 0, counts as well.
     pub fn each(
         &mut self,
         found: &[(usize, BlockSamples<'_>)],
-        hides: Option<&HiddenRows>,
+        (hides, resolution_ms): (Option<&HiddenRows>, i64),
         mut take: impl FnMut(usize, &Samples),
     ) -> Result<SeriesRead, SegmentError> {
         let mut read = SeriesRead::default();
@@ -92,11 +94,19 @@ impl<'a> Pieces<'a> {
         // Earliest last.
         let mut ranges = vec![(i64::MIN, i64::MAX)];
         while let Some(range) = ranges.pop() {
-            if let Err(error) = self.read(found, range) {
-                let halves = self.budget.was_exceeded.swap(false, Ordering::Relaxed).then(|| halves(found, range)).flatten();
-                let Some([earlier, later]) = halves else { return Err(error) };
+            let had_room = self.samples.memory_with(0) > 0;
+            if let Err(error) = self.read(found, range, resolution_ms) {
+                if !self.budget.was_exceeded.swap(false, Ordering::Relaxed) {
+                    return Err(error);
+                }
                 self.samples = Samples::default();
                 self.held.settle(0)?;
+                if had_room {
+                    // Room for what was read before may be what was too much.
+                    ranges.push(range);
+                    continue;
+                }
+                let Some([earlier, later]) = halves(found, range) else { return Err(error) };
                 ranges.extend([later, earlier]);
                 continue;
             }
@@ -117,12 +127,18 @@ impl<'a> Pieces<'a> {
         Ok(read)
     }
 
-    fn read(&mut self, found: &[(usize, BlockSamples<'_>)], (start, end): (i64, i64)) -> Result<(), SegmentError> {
+    fn read(
+        &mut self,
+        found: &[(usize, BlockSamples<'_>)],
+        (start, end): (i64, i64),
+        resolution_ms: i64,
+    ) -> Result<(), SegmentError> {
         self.samples.clear();
         for (_, series) in found {
             series.read(start, end, &mut self.samples, &mut self.held)?;
             series.forget_times();
-            let work = self.samples.settling_memory().max(self.samples.timestamps.len() * WRITING_BYTES);
+            let copy = if resolution_ms == 0 { 0 } else { aggregates::memory(&self.samples, resolution_ms) };
+            let work = self.samples.settling_memory().max(self.samples.timestamps.len() * WRITING_BYTES + copy);
             self.held.settle((self.samples.memory_with(0) + work) as u64)?;
         }
         Ok(())

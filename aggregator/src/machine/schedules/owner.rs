@@ -3,7 +3,7 @@
 use rand::RngExt;
 use weir_blocks::StoreError;
 use weir_blocks::hidden::Hidden;
-use weir_blocks::manifest::{BlockEntry, Manifest, Opened};
+use weir_blocks::manifest::{BlockEntry, Manifest, NewBlock, Opened};
 use weir_bus::Record;
 use weir_model::label::Labels;
 
@@ -286,8 +286,8 @@ impl Owner {
             return Event::Merged(Ok(None));
         }
         let offsets = run.iter().flat_map(|entry| world.contents[&entry.id].clone()).collect();
-        let range = (run[0].first_offset, run[run.len() - 1].next_offset);
-        let mut merged = world.block(offsets, range, run[0].level + 1);
+        let NewBlock { first_offset, next_offset, level, .. } = NewBlock::of_run(run);
+        let mut merged = world.block(offsets, (first_offset, next_offset), level);
         merged.summary.resolution = run[0].summary.resolution;
         assert!(run.iter().all(|entry| entry.summary.resolution == run[0].summary.resolution), "one resolution in a merge");
         Event::Merged(Ok(Some(vec![merged])))
