@@ -42,6 +42,8 @@ mod made_labels;
 mod memory_tests;
 mod merge;
 mod pieces;
+#[cfg(test)]
+mod pieces_tests;
 mod plan;
 mod postings;
 mod present;
