@@ -14,13 +14,15 @@ use weir_model::wire::Kind;
 use super::chunk::{EncodedChunk, Lines};
 use super::chunks_in_order::ChunksInOrder;
 use super::details;
-use super::directory::{ChunkEntry, decode_directory, decode_streams, unpack};
+use super::directory::{Directory, PackEntry, decode_directory, decode_streams, unpack};
 use super::index::{BlockIndex, Grams, IndexCache, Known, Turns, read_grams};
-use super::opened::OpenedChunks;
+use super::opened::{OpenedPack, OpenedPacks};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
-use super::schema::{CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey};
+use super::schema::{
+    CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, DIRECTORY_ONE, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
+};
 use super::source_lines::{ChunkName, SourceLines};
 use super::stored::StoredLines;
 use weir_blocks::StoreError;
@@ -33,18 +35,18 @@ pub struct LogsBlock {
     path: Arc<str>,
     reader: BlockReader,
     indexes: IndexCache,
-    opened: OpenedChunks,
+    opened: OpenedPacks,
     /// Of blocks of before there is none; of a damaged one what is wrong with it.
     grams: Option<Result<Grams, String>>,
     streams: Vec<StreamKey>,
-    directory: Vec<ChunkEntry>,
+    directory: Directory,
     range: Option<(UnixNanos, UnixNanos)>,
     /// [`CHUNKS`] or [`CHUNKS_ONE`].
     chunks: &'static str,
 }
 
 impl LogsBlock {
-    pub(crate) fn open(blob: Arc<dyn Blob>, indexes: IndexCache, opened: OpenedChunks) -> Result<Self, StoreError> {
+    pub(crate) fn open(blob: Arc<dyn Blob>, indexes: IndexCache, opened: OpenedPacks) -> Result<Self, StoreError> {
         let reader = BlockReader::open(blob)?;
         let path: Arc<str> = reader.path().into();
         if reader.kind() != Kind::Logs {
@@ -61,25 +63,26 @@ impl LogsBlock {
         let chunks = if reader.section_len(CHUNKS).is_some() { CHUNKS } else { CHUNKS_ONE };
         let length = reader.section_len(chunks).unwrap_or_default();
         let decode = |bytes: Vec<u8>| decode_directory(&bytes, streams.len(), length);
-        let mut directory = unpack(&reader.section(DIRECTORY)?).and_then(decode).map_err(wrong(DIRECTORY))?;
+        let name = if reader.section_len(DIRECTORY).is_some() { DIRECTORY } else { DIRECTORY_ONE };
+        let mut directory = unpack(&reader.section(name)?).and_then(decode).map_err(wrong(name))?;
         if reader.section_len(DETAILS).is_some() {
-            let metas = directory.iter_mut().map(|entry| &mut entry.meta);
+            let metas = directory.chunks.iter_mut().map(|entry| &mut entry.meta);
             unpack(&reader.section(DETAILS)?).and_then(|bytes| details::read(&bytes, metas)).map_err(wrong(DETAILS))?;
         }
         let grams = read_grams(&reader)?;
-        let metas = || directory.iter().map(|entry| &entry.meta);
+        let metas = || directory.chunks.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
         Ok(Self { path, reader, indexes, opened, grams, streams, directory, range, chunks })
     }
 
     /// Number of chunks.
     pub(crate) fn chunks(&self) -> u32 {
-        self.directory.len() as u32
+        self.directory.chunks.len() as u32
     }
 
     /// Whose stream a chunk is.
     pub(crate) fn stream(&self, chunk: u32) -> &StreamKey {
-        &self.streams[self.directory[chunk as usize].stream as usize]
+        &self.streams[self.directory.chunks[chunk as usize].stream as usize]
     }
 
     /// What is hidden of a chunk's stream.
@@ -90,13 +93,28 @@ impl LogsBlock {
 
     /// What is known of a chunk.
     pub(crate) fn meta(&self, chunk: u32) -> &ChunkMeta {
-        &self.directory[chunk as usize].meta
+        &self.directory.chunks[chunk as usize].meta
     }
 
-    /// Bytes of a chunk as stored.
-    pub(crate) fn chunk_bytes(&self, chunk: u32) -> usize {
-        let bytes = self.chunk_range(chunk);
-        (bytes.end - bytes.start) as usize
+    /// Bytes of a chunk as stored: its share of its pack.
+    pub(crate) fn chunk_bytes(&self, chunk: u32) -> u64 {
+        self.directory.share(chunk)
+    }
+
+    /// What is read to open a chunk of which nothing is in memory.
+    pub(crate) fn pack_bytes(&self, chunk: u32) -> u64 {
+        let bytes = &self.directory.pack(chunk).bytes;
+        bytes.end - bytes.start
+    }
+
+    /// The number of a chunk's pack.
+    pub(crate) fn pack_of(&self, chunk: u32) -> u32 {
+        self.directory.chunks[chunk as usize].pack
+    }
+
+    /// Earliest and latest time of a chunk's pack.
+    pub(crate) fn pack_times(&self, chunk: u32) -> (UnixNanos, UnixNanos) {
+        self.directory.pack(chunk).times
     }
 
     /// Earliest and latest time; `None` when it has no chunk.
@@ -107,14 +125,14 @@ impl LogsBlock {
     /// Chunks of streams that pass, with lines in the range. Matchers run once a stream.
     pub(crate) fn select(&self, plan: &LogsPlan) -> impl Iterator<Item = (u32, &ChunkMeta)> {
         let wanted: Vec<bool> = self.streams.iter().map(|key| plan.passes_stream(&key.tenant, &key.labels)).collect();
-        let entries = (0..).zip(&self.directory).filter(move |(_, entry)| wanted[entry.stream as usize]);
+        let entries = (0..).zip(&self.directory.chunks).filter(move |(_, entry)| wanted[entry.stream as usize]);
         entries.map(|(chunk, entry)| (chunk, &entry.meta)).filter(|(_, meta)| plan.overlaps(meta))
     }
 
     /// Chunks of a stream, in source order.
     pub(crate) fn chunks_of(&self, key: &StreamKey) -> impl Iterator<Item = u32> {
         let stream = self.streams.iter().position(|own| own == key).map(|stream| stream as u32);
-        (0..).zip(&self.directory).filter(move |(_, entry)| Some(entry.stream) == stream).map(|(chunk, _)| chunk)
+        (0..).zip(&self.directory.chunks).filter(move |(_, entry)| Some(entry.stream) == stream).map(|(chunk, _)| chunk)
     }
 
     /// Chunks that may have the line of a place: at most one where the block says which. Places that cannot be read cost time
@@ -207,7 +225,7 @@ impl LogsBlock {
     pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
         let (mut count, mut places, mut chunks) = (0, PlacesBuilder::default(), ChunksInOrder::new(self));
         for chunk in 0..self.chunks() {
-            let lines = self.lines_in(chunk, chunks.bytes(chunk)?)?;
+            let lines = chunks.lines(chunk)?;
             lines.load()?;
             count += lines.len()? as u64;
             places.push(chunk, lines.place_runs()?.into_iter());
@@ -223,19 +241,27 @@ impl LogsBlock {
 
     /// Reads and opens a chunk, of which nothing is unpacked yet. Errors with `Corrupt` that names block and chunk.
     pub(crate) fn lines(&self, chunk: u32) -> Result<SourceLines, StoreError> {
-        self.lines_in(chunk, self.bytes_of(chunk)?)
+        let bytes = self.bytes_of(chunk)?;
+        match self.chunks {
+            CHUNKS_ONE => self.decode_one(chunk, &bytes),
+            _ => Ok(self.lines_of(chunk, Arc::new(self.stored(chunk, bytes)?).into())),
+        }
     }
 
-    /// The same of a chunk whose bytes were read.
-    pub(crate) fn lines_in(&self, chunk: u32, bytes: Bytes) -> Result<SourceLines, StoreError> {
-        match self.chunks {
-            CHUNKS_ONE => {
-                let decoded = Lines::decode_one(&bytes).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
-                self.check_count(chunk, decoded.len())?;
-                Ok(SourceLines::decoded(decoded))
-            }
-            _ => Ok(SourceLines::stored(self.stored(chunk, bytes)?.into(), self.name_of(chunk))),
-        }
+    /// A chunk of version 1, whose bytes were read; `None` where chunks are of another one.
+    pub(crate) fn decoded_one(&self, chunk: u32, bytes: &[u8]) -> Option<Result<SourceLines, StoreError>> {
+        (self.chunks == CHUNKS_ONE).then(|| self.decode_one(chunk, bytes))
+    }
+
+    fn decode_one(&self, chunk: u32, bytes: &[u8]) -> Result<SourceLines, StoreError> {
+        let decoded = Lines::decode_one(bytes).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
+        self.check_count(chunk, decoded.len())?;
+        Ok(SourceLines::decoded(decoded))
+    }
+
+    /// A chunk of its pack.
+    pub(crate) fn lines_of(&self, chunk: u32, pack: OpenedPack) -> SourceLines {
+        SourceLines::stored(pack, self.directory.lines(chunk), ChunkName { path: Arc::clone(&self.path), chunk: Some(chunk) })
     }
 
     /// The same for a query, which others may soon ask again: of one that was opened lately nothing is read.
@@ -243,11 +269,21 @@ impl LogsBlock {
         if self.chunks == CHUNKS_ONE {
             return self.lines(chunk);
         }
-        let lines = self.opened.get((Arc::clone(&self.path), chunk), || self.stored(chunk, self.bytes_of(chunk)?))?;
-        Ok(SourceLines::stored(lines, self.name_of(chunk)))
+        let pack = self.opened.get(self.pack_key(chunk), || self.stored(chunk, self.bytes_of(chunk)?))?;
+        Ok(self.lines_of(chunk, pack))
     }
 
-    fn stored(&self, chunk: u32, bytes: Bytes) -> Result<StoredLines, StoreError> {
+    /// Whether the pack of a chunk was opened lately, and is kept.
+    pub(crate) fn is_opened(&self, chunk: u32) -> bool {
+        self.opened.has(&self.pack_key(chunk))
+    }
+
+    fn pack_key(&self, chunk: u32) -> (Arc<str>, u32) {
+        (Arc::clone(&self.path), self.pack_of(chunk))
+    }
+
+    /// The pack of a chunk, from its bytes; what is wrong with it is said of that chunk.
+    pub(crate) fn stored(&self, chunk: u32, bytes: Bytes) -> Result<StoredLines, StoreError> {
         let lines = StoredLines::open(bytes).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
         self.check_count(chunk, lines.len())?;
         Ok(lines)
@@ -264,12 +300,12 @@ impl LogsBlock {
     }
 
     fn bytes_of(&self, chunk: u32) -> Result<Bytes, StoreError> {
-        self.reader.section_range(self.chunks, self.chunk_range(chunk))
+        self.reader.section_range(self.chunks, self.pack_range(chunk))
     }
 
-    /// Where a chunk lies in the section of chunks.
-    pub(crate) fn chunk_range(&self, chunk: u32) -> Range<u64> {
-        self.directory[chunk as usize].bytes.clone()
+    /// Where the pack of a chunk lies in the section of chunks.
+    pub(crate) fn pack_range(&self, chunk: u32) -> Range<u64> {
+        self.directory.pack(chunk).bytes.clone()
     }
 
     /// A part of the section of chunks, of which nothing is kept for others; it ends with the section at the latest.
@@ -278,16 +314,13 @@ impl LogsBlock {
         self.reader.section_range_once(self.chunks, range.start..range.end.min(length))
     }
 
-    fn name_of(&self, chunk: u32) -> ChunkName {
-        ChunkName { path: Arc::clone(&self.path), chunk: Some(chunk) }
-    }
-
     fn wrong_chunk(&self, chunk: u32, detail: &str) -> StoreError {
         StoreError::corrupt(&self.path, format!("chunk {chunk}: {detail}"))
     }
 
+    /// Of a pack that has so many lines.
     fn check_count(&self, chunk: u32, lines: usize) -> Result<(), StoreError> {
-        let said = self.meta(chunk).count;
+        let said = self.directory.pack(chunk).lines;
         let wrong = || self.wrong_chunk(chunk, &format!("{lines} lines, the directory says {said}"));
         if lines == said as usize { Ok(()) } else { Err(wrong()) }
     }
@@ -300,7 +333,7 @@ impl LogsBlock {
         disk.blocks += 1;
         for chunk in 0..self.chunks() {
             let StreamKey { tenant, labels } = self.stream(chunk);
-            let own = Amount { records: u64::from(self.meta(chunk).count), bytes: self.chunk_bytes(chunk) as u64 };
+            let own = Amount { records: u64::from(self.meta(chunk).count), bytes: self.chunk_bytes(chunk) };
             match disk.streams.entry((Arc::clone(tenant), labels.clone())) {
                 Entry::Occupied(mut known) => *known.get_mut() += own,
                 Entry::Vacant(new) => {
@@ -318,8 +351,8 @@ impl LogsBlock {
     /// The columns of all chunks by their names, with their bytes before compression and as stored.
     pub fn column_bytes(&self) -> Result<Vec<(&'static str, u64, u64)>, StoreError> {
         let mut sums: Vec<(&'static str, u64, u64)> = Vec::new();
-        for chunk in 0..self.chunks() {
-            for (i, (name, length, stored)) in self.lines(chunk)?.column_bytes().into_iter().enumerate() {
+        for PackEntry { chunks, .. } in &self.directory.packs {
+            for (i, (name, length, stored)) in self.lines(chunks.start)?.column_bytes().into_iter().enumerate() {
                 match sums.get_mut(i) {
                     Some(sum) => (sum.1, sum.2) = (sum.1 + length, sum.2 + stored),
                     None => sums.push((name, length, stored)),
@@ -329,13 +362,13 @@ impl LogsBlock {
         Ok(sums)
     }
 
-    /// A chunk as it is, with its tokens; `None` when it is of version 1, or not all is known of it that a block says. `bytes`
-    /// and `lines` are its own.
-    pub(crate) fn copy(&self, chunk: u32, bytes: &Bytes, lines: &SourceLines) -> Result<Option<EncodedChunk>, StoreError> {
-        if self.meta(chunk).details.is_none() {
+    /// A chunk as it is, with its tokens; `None` when it is of version 1 or not alone in its pack, or not all is known of it that a
+    /// block says. `lines` are its own.
+    pub(crate) fn copy(&self, chunk: u32, lines: &SourceLines) -> Result<Option<EncodedChunk>, StoreError> {
+        if self.meta(chunk).details.is_none() || self.directory.pack(chunk).chunks.len() > 1 {
             return Ok(None);
         }
-        let Some(tokens) = lines.tokens()? else { return Ok(None) };
-        Ok(Some(EncodedChunk { bytes: bytes.clone(), meta: self.meta(chunk).clone(), tokens }))
+        let Some((bytes, tokens)) = lines.pack_tokens()? else { return Ok(None) };
+        Ok(Some(EncodedChunk { bytes, meta: self.meta(chunk).clone(), tokens }))
     }
 }

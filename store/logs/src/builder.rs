@@ -1,8 +1,9 @@
-//! Lines on their way into chunks. Called by the head and by merge; what a chunk looks like is `chunk.rs`.
+//! Lines on their way into chunks. Called by the head; those of several streams are for `packs.rs`, and what a chunk looks like is
+//! `chunk.rs`.
 
 use weir_model::log::{LogAttributes, LogRecord};
 
-use super::chunk::{EncodedChunk, Lines};
+use super::chunk::{EncodedChunk, Lines, PackedChunk};
 use super::schema::Place;
 use weir_blocks::StoreError;
 use weir_blocks::limits::UNPACKED_BYTES_MAX;
@@ -12,6 +13,8 @@ use weir_blocks::limits::UNPACKED_BYTES_MAX;
 const LINE_BYTES: usize = 8;
 /// And at most: place 20, timestamp 10, length 5, sequence 10, severity, flags, context 24, attribute set 5.
 const LINE_BYTES_MAX: usize = 76;
+/// Of real lines, with their ids and attributes.
+const REAL_LINE_BYTES: usize = 256;
 /// Trace and span id.
 const CONTEXT_BYTES: usize = 24;
 /// How much larger than bodies a column may be: a variable of a digit and what separates it from the next one are a byte of the
@@ -48,7 +51,8 @@ pub(crate) struct ChunkBuilder {
     closed: Vec<OpenChunk>,
 }
 
-struct OpenChunk {
+/// Lines in the making: of a chunk, or of a pack.
+pub(super) struct OpenChunk {
     lines: Lines,
     /// Of distinct attributes, at most.
     attribute_bytes: usize,
@@ -91,22 +95,38 @@ impl ChunkBuilder {
 }
 
 impl OpenChunk {
-    fn new(partition: u32) -> Self {
+    pub(super) fn new(partition: u32) -> Self {
         Self { lines: Lines::new(partition), attribute_bytes: 0 }
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Makes room for so many bytes of lines, as real ones are.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.lines.reserve(bytes / REAL_LINE_BYTES, bytes);
+    }
+
+    /// See [`Lines::finish_pack`].
+    pub(super) fn finish_pack(&self, ends: &[u32]) -> Result<(Vec<u8>, Vec<PackedChunk>), StoreError> {
+        self.lines.finish_pack(ends)
+    }
+
+    /// Before compression.
+    pub(super) fn bytes(&self) -> usize {
         let bodies = self.lines.bodies().0.len();
         chunk_bytes(self.lines.len(), bodies, self.lines.has_contexts(), self.attribute_bytes)
     }
 
-    fn has_room(&self, record: &LogRecord<'_>, bytes_max: usize) -> bool {
+    /// Whether no column grows above [`COLUMN_GROWTH_MAX`] times `bytes_max` with a line more.
+    pub(super) fn has_room(&self, record: &LogRecord<'_>, bytes_max: usize) -> bool {
         let columns = self.lines.len() * LINE_BYTES_MAX + self.attribute_bytes + column_bytes(record);
         let bodies = self.lines.bodies().0.len() + record.body.len();
         columns <= bytes_max && bodies <= bytes_max
     }
 
-    fn push(&mut self, place: Place, record: LogRecord<'_>) {
+    pub(super) fn push(&mut self, place: Place, record: LogRecord<'_>) {
         let set = if record.attributes.is_empty() { 0 } else { self.add_attributes(record.attributes) };
         self.lines.push(place, record, set);
     }

@@ -1,7 +1,9 @@
-//! A chunk: lines of one stream, in source order. Here are its lines as columns in memory, and how chunks of version 1 are read; how
-//! they are encoded is `encode.rs`. Drawn in `docs/formats/logs_block.md`.
+//! A chunk: lines of one stream, in source order; a pack: one or several of them, stored as one. Here are their lines as columns in
+//! memory, and how chunks of version 1 are read; how they are encoded is `encode.rs`. Drawn in `docs/formats/logs_block.md`.
 //!
 //! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::predicate`]).
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use weir_model::id::{LineId, SpanId, TraceId};
@@ -10,6 +12,7 @@ use weir_model::memory::{allocation, shared};
 
 use super::context::Row;
 use super::encode;
+use super::filter::span;
 use super::frame::FrameOne;
 use super::places::{self, PlaceRun};
 use super::rollup::{self, ChunkDetails};
@@ -19,7 +22,14 @@ use super::tokens::Tokens;
 use weir_blocks::StoreError;
 use weir_blocks::columns::Reader;
 
-/// A chunk as stored, and what is known of it.
+/// A chunk of a pack, as far as it is known without opening that.
+pub(crate) struct PackedChunk {
+    pub(crate) meta: ChunkMeta,
+    pub(crate) tokens: Tokens,
+    pub(crate) runs: Vec<PlaceRun>,
+}
+
+/// A chunk as stored alone in its pack, and what is known of it.
 pub(crate) struct EncodedChunk {
     pub(crate) bytes: Bytes,
     pub(crate) meta: ChunkMeta,
@@ -108,10 +118,22 @@ impl Lines {
         !self.contexts.is_empty()
     }
 
-    /// The chunk. Errors when its reader would refuse it.
+    /// The chunk, alone in its pack. Errors when its reader would refuse it.
     pub(crate) fn finish(&self) -> Result<EncodedChunk, StoreError> {
-        let (bytes, tokens) = encode::encode(self)?;
-        Ok(EncodedChunk { bytes: bytes.into(), meta: self.meta(), tokens })
+        let (bytes, mut tokens) = encode::encode(self, &[self.len() as u32])?;
+        let tokens = tokens.pop().unwrap_or_default();
+        Ok(EncodedChunk { bytes: bytes.into(), meta: self.meta(0..self.len()), tokens })
+    }
+
+    /// The pack of all lines, and its chunks, whose exclusive ends these are, ascending. Errors when its reader would refuse it.
+    pub(crate) fn finish_pack(&self, ends: &[u32]) -> Result<(Vec<u8>, Vec<PackedChunk>), StoreError> {
+        let (bytes, tokens) = encode::encode(self, ends)?;
+        let chunk = |(i, tokens)| {
+            let range = span(ends, i);
+            let runs = places::runs(&self.places[range.clone()]).collect();
+            PackedChunk { meta: self.meta(range), tokens, runs }
+        };
+        Ok((bytes, (0..).zip(tokens).map(chunk).collect()))
     }
 
     /// Ids and attributes of line `i`.
@@ -142,7 +164,7 @@ impl Lines {
         let record = LogRecord {
             timestamp: self.timestamps[i],
             sequence: self.sequences[i],
-            body: &self.bodies[super::filter::span(&self.ends, i)],
+            body: &self.bodies[span(&self.ends, i)],
             severity: self.severities[i],
             flags: self.flags[i],
             trace_id,
@@ -157,18 +179,20 @@ impl Lines {
         (&self.bodies, &self.ends)
     }
 
-    fn meta(&self) -> ChunkMeta {
-        let line = |i| (self.timestamps[i], self.severities[i], super::filter::span(&self.ends, i).len());
-        let (rollups, at_start) = rollup::of_lines((0..self.len()).map(line));
-        let metadata = rollup::names_of(&self.attribute_sets);
+    fn meta(&self, range: Range<usize>) -> ChunkMeta {
+        let line = |i| (self.timestamps[i], self.severities[i], span(&self.ends, i).len());
+        let (rollups, at_start) = rollup::of_lines(range.clone().map(line));
+        let sets = self.attributes.get(range.clone()).unwrap_or_default();
+        let metadata = rollup::names_of(&self.attribute_sets, sets.iter().copied());
+        let (times, places) = (&self.timestamps[range.clone()], &self.places[range.clone()]);
         ChunkMeta {
             partition: self.partition,
-            first: self.timestamps.iter().copied().min().unwrap_or_default(),
-            last: self.timestamps.iter().copied().max().unwrap_or_default(),
-            count: self.len() as u32,
-            body_bytes: self.bodies.len() as u64,
-            first_place: self.places.first().copied().unwrap_or_default(),
-            last_place: self.places.last().copied().unwrap_or_default(),
+            first: times.iter().copied().min().unwrap_or_default(),
+            last: times.iter().copied().max().unwrap_or_default(),
+            count: range.len() as u32,
+            body_bytes: range.map(|i| span(&self.ends, i).len() as u64).sum(),
+            first_place: places.first().copied().unwrap_or_default(),
+            last_place: places.last().copied().unwrap_or_default(),
             rollups,
             details: Some(ChunkDetails { at_start, metadata }),
         }
@@ -238,7 +262,7 @@ fn decode_sequences(reader: &mut Reader<'_>, ends: &[u32]) -> Result<Vec<u64>, S
     }
     let mut sequence = 0_u64;
     let next = |i: usize| {
-        let length = super::filter::span(ends, i).len() as u64;
+        let length = span(ends, i).len() as u64;
         sequence = sequence.wrapping_add(reader.zigzag("sequence")? as u64).wrapping_add(length);
         Ok(sequence)
     };

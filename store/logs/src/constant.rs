@@ -2,6 +2,7 @@
 //! them, times are unpacked. Asked by `count`; `needle` tells the same of single lines where this does not know.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use memchr::memmem::Finder;
 use weir_model::time::{TimeRange, UnixNanos};
@@ -21,26 +22,38 @@ enum Has {
     Yes,
 }
 
+/// What filters leave of the lines of a pack.
+pub(crate) enum Passing {
+    /// Of a template it depends on the line.
+    DependsOnLine,
+    Known {
+        /// Of each whether its lines pass.
+        templates: Vec<bool>,
+        /// Lines, ascending, that pass of those whose bodies are stored as they are.
+        raw: Vec<u32>,
+        any: bool,
+    },
+}
+
 impl StoredLines {
-    /// Gives time and severity of every line in the range that passes. Without a range all lines count, and their times are said to be
-    /// 0. False, and nothing is given, when texts of templates do not say which lines pass.
+    /// Gives time and severity of every one of these lines in the range that passes. Without a range all of them count, and their times
+    /// are said to be 0. False, and nothing is given, when texts of templates do not say which lines pass.
     pub(crate) fn tally(
         &self,
-        range: Option<TimeRange>,
+        (within, range): (Range<usize>, Option<TimeRange>),
         filters: &Filters,
         take: &mut dyn FnMut(UnixNanos, u8),
     ) -> Result<bool, String> {
-        let Some(passing) = self.passing(filters)? else { return Ok(false) };
-        let raw = self.passing_raw(filters)?;
-        if !passing.contains(&true) && !raw.contains(&true) {
+        let passing = filters.last.passing(self.id(), || self.all_passing(filters))?;
+        let Passing::Known { templates, raw, any } = &*passing else { return Ok(false) };
+        if !any {
             return Ok(true);
         }
         let (times, severities) = (range.map(|_| self.times()).transpose()?, self.severities()?);
-        let mut raw = raw.into_iter();
-        for (i, number) in self.outline()?.numbers().enumerate() {
+        for (i, number) in within.clone().zip(self.outline()?.numbers_of(within)) {
             let passes = match number.checked_sub(1) {
-                Some(template) => passing[template],
-                None => raw.next().unwrap_or(false),
+                Some(template) => templates[template],
+                None => raw.binary_search(&(i as u32)).is_ok(),
             };
             let time = times.map_or(0, |times| times[i]);
             if passes && range.is_none_or(|range| range.contains(time)) {
@@ -48,6 +61,13 @@ impl StoredLines {
             }
         }
         Ok(true)
+    }
+
+    fn all_passing(&self, filters: &Filters) -> Result<Passing, String> {
+        let Some(templates) = self.passing(filters)? else { return Ok(Passing::DependsOnLine) };
+        let raw = self.passing_raw(filters)?;
+        let any = templates.contains(&true) || !raw.is_empty();
+        Ok(Passing::Known { templates, raw, any })
     }
 
     /// Of each template whether its lines pass; `None` when of one it depends on the line.
@@ -75,13 +95,15 @@ impl StoredLines {
         Ok((!found.contains(&Has::Unknown)).then(|| found.into_iter().map(|has| has == Has::Yes).collect()))
     }
 
-    /// The same of each body that is stored as it is.
-    fn passing_raw(&self, filters: &Filters) -> Result<Vec<bool>, String> {
-        let mut passing = vec![false; self.outline()?.raw()];
-        if !passing.is_empty() {
+    /// The lines, ascending, that pass of those whose bodies are stored as they are.
+    fn passing_raw(&self, filters: &Filters) -> Result<Vec<u32>, String> {
+        let outline = self.outline()?;
+        let mut passing = Vec::new();
+        if outline.raw() > 0 {
             let (bodies, ends) = self.raw()?.all();
-            filters.select(bodies, ends, |line, _| {
-                passing[line] = true;
+            let mut lines = (0..).zip(outline.numbers()).filter(|(_, number)| *number == 0).map(|(line, _)| line).enumerate();
+            filters.select(bodies, ends, |nth, _| {
+                passing.extend(lines.find(|(own, _)| *own == nth).map(|(_, line): (usize, u32)| line));
                 std::ops::ControlFlow::Continue(())
             });
         }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::Range;
 
 use weir_blocks::columns::{Reader, put_bytes, put_varint};
 use weir_model::id::{SpanId, TraceId};
@@ -13,7 +14,7 @@ use weir_model::log::{AttributeSets, LogAttributes};
 
 use super::template::References;
 use super::tokens::TokenSet;
-use super::words::{Class, Distinct, id_text_bytes, put_id, put_id_text};
+use super::words::{Class, Distinct, Seen, id_text_bytes, put_id, put_id_text};
 
 /// An attribute's values: by age, as the line's trace id, as its span id.
 const VALUES: u8 = 0;
@@ -52,9 +53,11 @@ impl Rows {
         References::new(trace_id, span_id, sets.get(set))
     }
 
-    /// Adds the pairs of all.
-    pub(crate) fn add_tokens(&self, sets: &AttributeSets, tokens: &mut TokenSet) {
-        add_tokens(self.rows.iter().map(|(trace_id, span_id, set)| (*trace_id, *span_id, sets.get(*set))), tokens);
+    /// Adds the pairs of the next chunk's lines.
+    pub(crate) fn add_tokens(&self, lines: Range<usize>, seen: &mut Seen, sets: &AttributeSets, tokens: &mut TokenSet) {
+        seen.begin();
+        let own = self.of_line[lines].iter().filter(|row| seen.is_new(**row)).map(|row| &self.rows[*row as usize]);
+        add_tokens(own.map(|(trace_id, span_id, set)| (*trace_id, *span_id, sets.get(*set))), tokens);
     }
 
     /// The column, and that of raw ids.
@@ -253,10 +256,12 @@ impl Contexts {
         Ok(Self { rows, sets, of_line })
     }
 
-    /// Whether no line has an id or an attribute.
-    pub(crate) fn is_plain(&self) -> bool {
-        let is_none = |(trace_id, span_id, set): &Row| trace_id.is_none() && span_id.is_none() && self.sets.get(*set).is_empty();
-        self.rows.iter().all(is_none)
+    /// Whether none of these lines has an id or an attribute.
+    pub(crate) fn are_plain(&self, mut lines: Range<usize>) -> bool {
+        lines.all(|i| {
+            let (trace_id, span_id, attributes) = self.get(i);
+            trace_id.is_none() && span_id.is_none() && attributes.is_empty()
+        })
     }
 
     /// Of line `i`.

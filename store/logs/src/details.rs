@@ -40,14 +40,19 @@ impl DetailsBuilder {
         number
     }
 
-    /// Bytes of the section with one chunk more, at most.
-    pub(crate) fn bytes_with(&self, meta: &ChunkMeta) -> usize {
+    /// Bytes of the section, at most.
+    pub(crate) fn bytes(&self) -> usize {
+        self.names.len() + self.rows.len() + 10
+    }
+
+    /// What one chunk more adds to it, at most.
+    pub(crate) fn bytes_of(&self, meta: &ChunkMeta) -> usize {
         let names =
             meta.details.as_ref().and_then(|details| details.metadata.as_ref()).filter(|names| !self.known.contains_key(*names));
         let names = names.map_or(0, |names| names.iter().map(|name| name.len() + 10).sum::<usize>() + 10);
         let at_start = meta.details.as_ref().map_or(0, |details| details.at_start.len());
         let critical = meta.rollups.iter().filter(|rollup| rollup.level == LEVEL_CRITICAL).count();
-        self.names.len() + self.rows.len() + names + (at_start + critical) * ROLLUP_BYTES_MAX + 30
+        names + (at_start + critical) * ROLLUP_BYTES_MAX + 30
     }
 
     /// The section, packed as a count and what is counted.

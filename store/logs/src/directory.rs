@@ -7,16 +7,55 @@ use weir_blocks::columns::Reader;
 use weir_blocks::limits::check_unpacked;
 use weir_blocks::packed::unzstd;
 use weir_model::label::Labels;
+use weir_model::time::UnixNanos;
 
 use super::rollup;
 use super::schema::{ChunkMeta, LEVEL_FATAL, StreamKey};
+use super::writer::IN_THE_PACK_BEFORE;
+
+/// The chunks of a block and their packs, each by their numbers.
+pub(super) struct Directory {
+    pub(super) chunks: Vec<ChunkEntry>,
+    pub(super) packs: Vec<PackEntry>,
+}
 
 /// A row of the directory.
 pub(super) struct ChunkEntry {
     pub(super) stream: u32,
+    pub(super) pack: u32,
+    /// Among the lines of the pack.
+    first_line: u32,
+    pub(super) meta: ChunkMeta,
+}
+
+/// Chunks that are stored as one.
+pub(super) struct PackEntry {
     /// In the section of chunks.
     pub(super) bytes: Range<u64>,
-    pub(super) meta: ChunkMeta,
+    pub(super) chunks: Range<u32>,
+    pub(super) lines: u32,
+    /// Earliest and latest.
+    pub(super) times: (UnixNanos, UnixNanos),
+}
+
+impl Directory {
+    pub(super) fn pack(&self, chunk: u32) -> &PackEntry {
+        &self.packs[self.chunks[chunk as usize].pack as usize]
+    }
+
+    /// The lines of a chunk among those of its pack.
+    pub(super) fn lines(&self, chunk: u32) -> Range<usize> {
+        let entry = &self.chunks[chunk as usize];
+        entry.first_line as usize..entry.first_line as usize + entry.meta.count as usize
+    }
+
+    /// What a chunk takes of the bytes of its pack: shares are by lines, and those of all its chunks are the pack.
+    pub(super) fn share(&self, chunk: u32) -> u64 {
+        let (pack, lines) = (self.pack(chunk), self.lines(chunk));
+        let bytes = u128::from(pack.bytes.end - pack.bytes.start);
+        let before = |line: usize| (bytes * line as u128 / u128::from(pack.lines.max(1))) as u64;
+        before(lines.end) - before(lines.start)
+    }
 }
 
 /// What `writer` packed. Errors are sentences.
@@ -47,24 +86,50 @@ pub(super) fn decode_streams(bytes: &[u8]) -> Result<Vec<StreamKey>, String> {
 }
 
 /// Of a block with so many streams and so many bytes of chunks. Errors are sentences.
-pub(super) fn decode_directory(bytes: &[u8], streams: usize, length: u64) -> Result<Vec<ChunkEntry>, String> {
+pub(super) fn decode_directory(bytes: &[u8], streams: usize, length: u64) -> Result<Directory, String> {
     let mut reader = Reader::new(bytes);
-    let mut entries = Vec::new();
-    let mut at = 0_u64;
+    let (mut chunks, mut packs) = (Vec::new(), Vec::<PackEntry>::new());
     for chunk in 0..reader.count("chunks", 12)? {
         let stream = reader.varint_u32("stream")?;
         if stream as usize >= streams {
             return Err(format!("chunk {chunk} is of stream {stream} of {streams}"));
         }
-        let end = at.saturating_add(reader.varint("length of a chunk")?);
-        if end > length {
-            return Err(format!("chunk {chunk} ends at byte {end} of {length}"));
-        }
-        entries.push(ChunkEntry { stream, bytes: at..end, meta: decode_meta(&mut reader)? });
-        at = end;
+        let (own, meta) = (reader.varint("length of a chunk")?, decode_meta(&mut reader)?);
+        let first_line = if own == IN_THE_PACK_BEFORE as u64 {
+            let before: Option<&ChunkEntry> = chunks.last();
+            if before.is_none_or(|before| before.meta.partition != meta.partition) {
+                return Err(format!("chunk {chunk} of partition {} has no pack", meta.partition));
+            }
+            packs
+                .last_mut()
+                .ok_or("chunk 0 has no pack")?
+                .add(&meta)
+                .ok_or_else(|| format!("chunk {chunk} has too many lines"))?
+        } else {
+            let start = packs.last().map_or(0, |pack| pack.bytes.end);
+            let end = start.saturating_add(own);
+            if end > length {
+                return Err(format!("chunk {chunk} ends at byte {end} of {length}"));
+            }
+            let times = (meta.first, meta.last);
+            packs.push(PackEntry { bytes: start..end, chunks: chunk as u32..chunk as u32 + 1, lines: meta.count, times });
+            0
+        };
+        chunks.push(ChunkEntry { stream, pack: packs.len() as u32 - 1, first_line, meta });
     }
     reader.finish()?;
-    Ok(entries)
+    Ok(Directory { chunks, packs })
+}
+
+impl PackEntry {
+    /// One chunk more; the lines before it. `None` when a pack cannot have so many.
+    fn add(&mut self, meta: &ChunkMeta) -> Option<u32> {
+        let before = self.lines;
+        self.lines = before.checked_add(meta.count)?;
+        self.chunks.end += 1;
+        self.times = (self.times.0.min(meta.first), self.times.1.max(meta.last));
+        Some(before)
+    }
 }
 
 fn decode_meta(reader: &mut Reader<'_>) -> Result<ChunkMeta, String> {

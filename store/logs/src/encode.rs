@@ -1,4 +1,6 @@
-//! Lines to the columns of an encoded chunk. Drawn in `docs/formats/logs_block.md`; read by `stored.rs`.
+//! Lines to the columns of a pack. Drawn in `docs/formats/logs_block.md`; read by `stored.rs`.
+
+use std::ops::Range;
 
 use weir_blocks::StoreError;
 use weir_blocks::columns::{put_bytes, put_varint, put_zigzag};
@@ -10,8 +12,9 @@ use super::filter::span;
 use super::frame::{Column, Columns};
 use super::places;
 use super::template::{Piece, Variable, parse, pieces};
+use super::times::encode_times;
 use super::tokens::{TokenSet, Tokens};
-use super::words::{Class, Distinct, WordSet, number_of, put_id};
+use super::words::{Class, Distinct, Seen, WordSet, number_of, put_id};
 
 /// The template number of a body that is stored as it is.
 const RAW: u32 = 0;
@@ -22,9 +25,9 @@ pub(super) const WORDS: u8 = 1;
 pub(super) const NUMBERS: u8 = 2;
 pub(super) const IDS: u8 = 3;
 
-/// The chunk's bytes, and the tokens of bodies, ids and attributes. Errors when its reader would refuse it.
-pub(crate) fn encode(lines: &Lines) -> Result<(Vec<u8>, Tokens), StoreError> {
-    let mut tokens = TokenSet::new();
+/// The bytes of a pack, and of each of its chunks the tokens of bodies, ids and attributes; `ends` are the exclusive ends of the chunks
+/// among the lines, ascending. Errors when its reader would refuse it.
+pub(crate) fn encode(lines: &Lines, ends: &[u32]) -> Result<(Vec<u8>, Vec<Tokens>), StoreError> {
     let mut columns = Columns::new(lines.partition, lines.len() as u32);
     let mut runs = Vec::new();
     places::put_column(&mut runs, &lines.places);
@@ -37,39 +40,16 @@ pub(crate) fn encode(lines: &Lines) -> Result<(Vec<u8>, Tokens), StoreError> {
     columns.set(Column::Contexts, contexts);
     columns.set(Column::ContextIds, ids);
     columns.set(Column::Details, encode_details(lines));
-    Bodies::parse(lines, &rows, &mut tokens).encode(lines, &mut columns);
-    rows.add_tokens(&lines.attribute_sets, &mut tokens);
-    Ok((columns.encode()?, tokens.finish()))
-}
-
-/// A power of ten that all timestamps are multiples of, then a byte a line: the bits of its difference to the line before, zigzag;
-/// and these bits without the highest one, lowest first, one line's after the other's.
-fn encode_times(timestamps: &[i64]) -> (Vec<u8>, Vec<u8>) {
-    let fits = |power: &u32| timestamps.iter().all(|time| time % 10_i64.pow(*power) == 0);
-    let power = (1..=9).take_while(fits).last().unwrap_or(0);
-    let scale = 10_i64.pow(power);
-    let (mut classes, mut bits) = (Vec::with_capacity(timestamps.len() + 1), Vec::new());
-    classes.push(power as u8);
-    let (mut before, mut held, mut free) = (0_i64, 0_u128, 0_u32);
-    for timestamp in timestamps {
-        let time = timestamp / scale;
-        let difference = weir_model::varint::zigzag(time.wrapping_sub(before));
-        let length = u64::BITS - difference.leading_zeros();
-        classes.push(length as u8);
-        let kept = length.saturating_sub(1);
-        held |= u128::from(difference & !(u64::MAX.checked_shl(kept).unwrap_or(0))) << free;
-        free += kept;
-        while free >= 8 {
-            bits.push(held as u8);
-            held >>= 8;
-            free -= 8;
-        }
-        before = time;
-    }
-    if free > 0 {
-        bits.push(held as u8);
-    }
-    (classes, bits)
+    let (mut bodies, mut seen) = (Bodies::default(), Seen::default());
+    let mut parse = |chunk: usize| {
+        let (mut tokens, range) = (TokenSet::new(), span(ends, chunk));
+        bodies.parse(lines, range.clone(), &rows, &mut tokens);
+        rows.add_tokens(range, &mut seen, &lines.attribute_sets, &mut tokens);
+        tokens.finish()
+    };
+    let tokens = (0..ends.len()).map(&mut parse).collect();
+    bodies.encode(lines, &mut columns);
+    Ok((columns.encode()?, tokens))
 }
 
 /// Sequences, severities and flags. In a file a line's sequence is the last one's plus its length plus what frames it; pushed lines
@@ -97,6 +77,7 @@ fn encode_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Bodies, parsed.
+#[derive(Default)]
 struct Bodies {
     templates: Distinct,
     words: WordSet,
@@ -104,30 +85,34 @@ struct Bodies {
     lines: Vec<(u32, u32)>,
     /// Numbers of words, and differences of times.
     values: Vec<u64>,
+    /// Templates and words that the chunk at hand has had.
+    seen_templates: Seen,
+    seen_words: Seen,
 }
 
 impl Bodies {
-    fn parse(lines: &Lines, rows: &Rows, tokens: &mut TokenSet) -> Self {
-        let mut bodies =
-            Self { templates: Distinct::default(), words: WordSet::default(), lines: Vec::new(), values: Vec::new() };
+    /// The lines of the next chunk.
+    fn parse(&mut self, lines: &Lines, range: Range<usize>, rows: &Rows, tokens: &mut TokenSet) {
+        self.seen_templates.begin();
+        self.seen_words.begin();
         let mut template = Vec::new();
         let (mut row, mut references) = (None, None);
         // References of the row that are among the tokens: they are mostly in each of its lines.
         let mut known = Vec::new();
-        for i in 0..lines.len() {
+        for i in range {
             if row != Some(rows.of_line[i]) {
                 row = Some(rows.of_line[i]);
                 references = Some(rows.references(rows.of_line[i], &lines.attribute_sets));
                 known.clear();
             }
             let references = references.as_ref().expect("invariant: set with the first row");
-            let (body, start) = (&lines.bodies[span(&lines.ends, i)], bodies.values.len());
+            let (body, start) = (&lines.bodies[span(&lines.ends, i)], self.values.len());
             template.clear();
-            let (words, values) = (&mut bodies.words, &mut bodies.values);
+            let (words, values, seen_words) = (&mut self.words, &mut self.values, &mut self.seen_words);
             let parsed = parse(body, references, &mut template, |variable, text| match variable {
                 Variable::Word(word) => {
-                    let (number, is_new) = words.add(word);
-                    if is_new {
+                    let (number, _) = words.add(word);
+                    if seen_words.is_new(number) {
                         tokens.add_text(word);
                     }
                     values.push(u64::from(number));
@@ -146,18 +131,17 @@ impl Bodies {
                 }
             });
             if parsed {
-                let (number, is_new) = bodies.templates.add(&template);
-                if is_new {
+                let (number, _) = self.templates.add(&template);
+                if self.seen_templates.is_new(number) {
                     add_literals(&template, tokens);
                 }
-                bodies.lines.push((number + 1, start as u32));
+                self.lines.push((number + 1, start as u32));
             } else {
-                bodies.values.truncate(start);
+                self.values.truncate(start);
                 tokens.add_text(body);
-                bodies.lines.push((RAW, start as u32));
+                self.lines.push((RAW, start as u32));
             }
         }
-        bodies
     }
 
     fn encode(&self, lines: &Lines, columns: &mut Columns) {

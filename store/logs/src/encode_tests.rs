@@ -21,7 +21,7 @@ use super::tokens::{TokenSet, Tokens};
 
 /// A piece of a body.
 #[derive(Clone, Debug)]
-enum Piece {
+pub(super) enum Piece {
     Text(Vec<u8>),
     Number,
     Padded,
@@ -35,11 +35,11 @@ enum Piece {
 }
 
 #[derive(Clone, Debug)]
-struct Line {
-    timestamp: i64,
+pub(super) struct Line {
+    pub(super) timestamp: i64,
     sequence: u64,
     seed: u64,
-    shape: usize,
+    pub(super) shape: usize,
     context: u8,
 }
 
@@ -84,7 +84,7 @@ impl Line {
         format!("abcdefgh{context}")
     }
 
-    fn attributes(&self) -> Labels {
+    pub(super) fn attributes(&self) -> Labels {
         match self.context % 4 {
             0 => Labels::EMPTY,
             1 => Labels::from_pairs([("trace_id", hex::encode([self.context; 16])), ("user", Self::user(self.context))]),
@@ -98,7 +98,7 @@ impl Line {
         }
     }
 
-    fn body(&self, shapes: &[Vec<Piece>]) -> Vec<u8> {
+    pub(super) fn body(&self, shapes: &[Vec<Piece>]) -> Vec<u8> {
         shapes[self.shape % shapes.len()].iter().flat_map(|piece| piece.text(self)).collect()
     }
 }
@@ -124,7 +124,7 @@ fn time() -> impl Strategy<Value = i64> {
     prop_oneof![6 => 1_674_981_742_000_000_000..1_674_981_752_000_000_000_i64, 3 => (0..1000_i64).prop_map(|second| second * SECOND), 1 => any::<i64>()]
 }
 
-fn lines() -> impl Strategy<Value = (Vec<Vec<Piece>>, Vec<Line>)> {
+pub(super) fn lines() -> impl Strategy<Value = (Vec<Vec<Piece>>, Vec<Line>)> {
     let line = (time(), prop_oneof![Just(0_u64), any::<u64>()], prop_oneof![any::<u64>(), 0..4_u64], 0..4_usize, 0..6_u8)
         .prop_map(|(timestamp, sequence, seed, shape, context)| Line { timestamp, sequence, seed, shape, context });
     (prop::collection::vec(prop::collection::vec(piece(), 0..8), 1..4), prop::collection::vec(line, 1..60))
@@ -140,7 +140,7 @@ fn encode(shapes: &[Vec<Piece>], lines: &[Line]) -> EncodedChunk {
     builder.finish().unwrap().remove(0)
 }
 
-fn record<'a>(line: &Line, body: &'a [u8], attributes: &'a Labels) -> LogRecord<'a> {
+pub(super) fn record<'a>(line: &Line, body: &'a [u8], attributes: &'a Labels) -> LogRecord<'a> {
     LogRecord {
         timestamp: line.timestamp,
         sequence: line.sequence,
@@ -154,7 +154,7 @@ fn record<'a>(line: &Line, body: &'a [u8], attributes: &'a Labels) -> LogRecord<
 }
 
 /// The tokens, whether there is a long one, and the pairs.
-fn set(tokens: &Tokens) -> (BTreeSet<Vec<u8>>, bool, Vec<u32>) {
+pub(super) fn set(tokens: &Tokens) -> (BTreeSet<Vec<u8>>, bool, Vec<u32>) {
     (tokens.iter().map(<[u8]>::to_vec).collect(), tokens.has_long(), tokens.pairs().to_vec())
 }
 
@@ -213,12 +213,12 @@ proptest! {
             found.push(id.offset as usize * 3 + id.ordinal as usize);
             ControlFlow::Continue(())
         };
-        let flow = stored.visit(TimeRange::ALL, &filters, None, &mut EachLine(&mut take));
+        let flow = stored.visit((0..lines.len(), TimeRange::ALL), &filters, None, &mut EachLine(&mut take));
         assert_eq!(flow, Ok(ControlFlow::Continue(())));
         assert_eq!(found, (0..bodies.len()).filter(|i| filters.passes(&bodies[*i])).collect::<Vec<_>>());
         let (mut patterns, mut expected) = (BTreeMap::new(), BTreeMap::new());
         // A bucket for each nanosecond.
-        let range = (TimeRange::ALL, Buckets::new(1, 0).unwrap());
+        let range = (0..lines.len(), TimeRange::ALL, Buckets::new(1, 0).unwrap());
         let flow = stored.count_templates(range, &filters, &mut |one| {
             *patterns.entry((one.bucket, format!("{:?}", one.text))).or_insert(0) += one.lines;
             ControlFlow::Continue(())
@@ -234,7 +234,7 @@ proptest! {
         for stored in [stored, StoredLines::open(encode(&shapes, &lines).bytes).unwrap()] {
             for range in [None, Some(TimeRange { start: lines[0].timestamp, end: i64::MAX })] {
                 let mut counted = Vec::new();
-                let known = stored.tally(range, &filters, &mut |time, severity| counted.push((time, severity))).unwrap();
+                let known = stored.tally((0..lines.len(), range), &filters, &mut |time, severity| counted.push((time, severity))).unwrap();
                 let inside = found.iter().map(|i| &lines[*i]).filter(|line| range.is_none_or(|range| range.contains(line.timestamp)));
                 let expected = inside.map(|line| (range.map_or(0, |_| line.timestamp), line.shape as u8));
                 assert_eq!(counted, if known { expected.collect() } else { Vec::new() });
@@ -258,10 +258,10 @@ fn what_is_constant_tells_which_lines_pass() {
     let check = |needle: &str, expected: Option<usize>| {
         let filters = Filters::new(&[LineFilter::Contains(vec![needle.into()])]);
         let mut lines = 0;
-        let known = stored.tally(None, &filters, &mut |_, _| lines += 1).unwrap();
+        let known = stored.tally((0..41, None), &filters, &mut |_, _| lines += 1).unwrap();
         assert_eq!(known.then_some(lines), expected, "{needle:?}");
         if known {
-            let all = stored.measure(TimeRange::ALL, &filters, &|_, _| true, &mut |_, _, _| lines -= 1);
+            let all = stored.measure((0..41, TimeRange::ALL), &filters, &|_, _| true, &mut |_, _, _| lines -= 1);
             assert_eq!((all, lines), (Ok(()), 0), "{needle:?}");
         }
     };

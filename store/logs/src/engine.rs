@@ -9,7 +9,7 @@ use super::block::LogsBlock;
 use super::head::LogsHead;
 use super::index::IndexCache;
 use super::merge;
-use super::opened::OpenedChunks;
+use super::opened::OpenedPacks;
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
@@ -39,14 +39,14 @@ impl Default for LogsOptions {
 pub struct LogsEngine {
     options: LogsOptions,
     indexes: IndexCache,
-    opened: OpenedChunks,
+    opened: OpenedPacks,
 }
 
 impl LogsEngine {
     /// With options that came from the configuration.
     pub fn new(options: LogsOptions) -> Self {
         let indexes = IndexCache::new(options.index_cache_bytes);
-        let opened = OpenedChunks::new(options.chunk_cache_bytes);
+        let opened = OpenedPacks::new(options.chunk_cache_bytes);
         Self { options, indexes, opened }
     }
 }
@@ -79,7 +79,7 @@ impl Engine for LogsEngine {
 
     fn shares(block: &LogsBlock) -> Result<Vec<(Arc<str>, Amount)>, StoreError> {
         let share = |chunk| {
-            let amount = Amount { records: u64::from(block.meta(chunk).count), bytes: block.chunk_bytes(chunk) as u64 };
+            let amount = Amount { records: u64::from(block.meta(chunk).count), bytes: block.chunk_bytes(chunk) };
             (Arc::clone(&block.stream(chunk).tenant), amount)
         };
         Ok((0..block.chunks()).map(share).collect())

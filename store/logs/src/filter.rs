@@ -7,10 +7,15 @@ use memchr::memmem::Finder;
 use regex::bytes::Regex;
 use weir_model::select::LineFilter;
 
+use super::asked::LastPack;
 use super::required::required_texts;
 
 /// All must pass.
-pub struct Filters(Vec<Filter>);
+pub struct Filters {
+    all: Vec<Filter>,
+    /// What they leave of the pack that they were last asked of.
+    pub(crate) last: LastPack,
+}
 
 enum Filter {
     Contains(Vec<Finder<'static>>),
@@ -34,17 +39,17 @@ impl Filters {
             }
             LineFilter::NotMatches(regex) => Filter::NotMatches(regex.clone()),
         });
-        Self(ready.collect())
+        Self { all: ready.collect(), last: LastPack::default() }
     }
 
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// What lines have to have: of each filter one of several.
     pub(crate) fn needles(&self) -> impl Iterator<Item = &[Finder<'static>]> {
-        self.0.iter().flat_map(|filter| match filter {
+        self.all.iter().flat_map(|filter| match filter {
             Filter::Contains(any) => any.chunks(any.len().max(1)),
             Filter::Matches(_, texts) => texts.chunks(1),
             Filter::NotContains(_) | Filter::NotMatches(_) => <&[Finder<'static>]>::default().chunks(1),
@@ -53,12 +58,12 @@ impl Filters {
 
     /// Whether a line passes that has the [`Self::needles`].
     pub(crate) fn are_needles(&self) -> bool {
-        self.0.iter().all(|filter| matches!(filter, Filter::Contains(any) if !any.is_empty()))
+        self.all.iter().all(|filter| matches!(filter, Filter::Contains(any) if !any.is_empty()))
     }
 
     /// Whether a line passes.
     pub(crate) fn passes(&self, line: &[u8]) -> bool {
-        self.0.iter().all(|filter| match filter {
+        self.all.iter().all(|filter| match filter {
             Filter::Contains(any) => any.iter().any(|finder| finder.find(line).is_some()),
             Filter::NotContains(none) => !none.iter().any(|finder| finder.find(line).is_some()),
             Filter::Matches(regex, _) => regex.is_match(line),
@@ -70,7 +75,7 @@ impl Filters {
     /// lines in `bodies`. With a single needle all bodies are searched at once: that is many times faster than line by
     /// line, since most lines do not have it.
     pub(crate) fn select(&self, bodies: &[u8], ends: &[u32], mut take: impl FnMut(usize, &[u8]) -> std::ops::ControlFlow<()>) {
-        let needle = self.0.iter().find_map(|filter| match filter {
+        let needle = self.all.iter().find_map(|filter| match filter {
             Filter::Contains(any) if any.len() == 1 && !any[0].needle().is_empty() => Some(&any[0]),
             _ => None,
         });
@@ -113,7 +118,7 @@ mod tests {
         let needles = ["x", "y", "x", "x"].map(|needle| needle.as_bytes().to_vec()).to_vec();
         let filters = Filters::new(&[LineFilter::Contains(needles.clone()), LineFilter::NotContains(needles)]);
         let counts: Vec<usize> = filters
-            .0
+            .all
             .iter()
             .map(|filter| match filter {
                 Filter::Contains(finders) | Filter::NotContains(finders) => finders.len(),

@@ -138,9 +138,9 @@ impl Frame {
         if stored.len() == *length { Ok(stored.to_vec()) } else { unpack(stored, *length, COLUMNS[column as usize].1) }
     }
 
-    /// Bytes of the chunk as it is stored.
-    pub(crate) fn bytes_len(&self) -> usize {
-        self.bytes.len()
+    /// The pack as it is stored.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     /// Its length, and as stored.

@@ -23,8 +23,13 @@ use weir_blocks::block::Blob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::testing::MEMORY;
 
+/// Of two streams, each in several chunks.
 fn built() -> BuiltBlock {
-    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 300, ..LogsOptions::default() });
+    built_of(300)
+}
+
+fn built_of(chunk_bytes: usize) -> BuiltBlock {
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes, ..LogsOptions::default() });
     let head = engine.head();
     for offset in 0..4_u8 {
         let mut batch = LogBatch::new(Labels::from_pairs([("pod", format!("p{}", offset % 2))]));
@@ -106,7 +111,7 @@ fn chunks() {
     let block = LogsEngine::default().open(Arc::new(MemoryBlob::new("x", built.data.encode(Kind::Logs)))).unwrap();
     let (mut at, mut target) = (0, Fuzz::new("store-logs-chunk-2").memory(MEMORY));
     for number in 0..block.chunks() {
-        let length = block.chunk_bytes(number);
+        let length = block.pack_bytes(number) as usize;
         let seed = unchunked(&find(&built, "chunks.2")[at..at + length]);
         let lines = StoredLines::open(chunk(&seed).unwrap().into()).unwrap();
         lines.load().unwrap();
@@ -117,7 +122,7 @@ fn chunks() {
     target.run(move |input| {
         let Some(Ok(lines)) = chunk(input).map(|chunk| StoredLines::open(chunk.into())) else { return };
         let mut take = |_: LineId, _: LogRecord<'_>| ControlFlow::Continue(());
-        let _unreadable = lines.visit(TimeRange::ALL, &filters, None, &mut EachLine(&mut take));
+        let _unreadable = lines.visit((0..lines.len(), TimeRange::ALL), &filters, None, &mut EachLine(&mut take));
         let _unreadable = lines.tokens();
         if lines.load().is_err() {
             return;
@@ -148,16 +153,28 @@ fn chunks_of_version_1() {
 
 #[test]
 fn streams_and_directories() {
-    let built = built();
+    check_directories("store-logs-sections", built());
+}
+
+/// The chunks of both streams lie in one pack.
+#[test]
+fn directories_of_packs() {
+    let built = built_of(1 << 20);
+    let block = LogsEngine::default().open(Arc::new(MemoryBlob::new("x", built.data.encode(Kind::Logs)))).unwrap();
+    assert_eq!((block.chunks(), block.pack_of(1)), (2, 0));
+    check_directories("store-logs-packs", built);
+}
+
+fn check_directories(name: &'static str, built: BuiltBlock) {
     let raw = |name: &str| {
         let section = find(&built, name);
         zstd::bulk::decompress(&section[4..], u32::from_le_bytes(section[..4].try_into().unwrap()) as usize).unwrap()
     };
-    let seeds = [[&[0], &raw("streams.1")[..]].concat(), [&[1], &raw("directory.1")[..]].concat()];
-    let target = seeds.iter().fold(Fuzz::new("store-logs-sections"), |target, seed| target.seed(seed));
+    let seeds = [[&[0], &raw("streams.1")[..]].concat(), [&[1], &raw("directory.2")[..]].concat()];
+    let target = seeds.iter().fold(Fuzz::new(name), |target, seed| target.seed(seed));
     target.memory(MEMORY).run(move |input| {
         let Some((which, raw)) = input.split_first() else { return };
-        let name = ["streams.1", "directory.1"][usize::from(which & 1)];
+        let name = ["streams.1", "directory.2"][usize::from(which & 1)];
         let mut data = built.data.clone();
         let packed = [&(raw.len() as u32).to_le_bytes()[..], &zstd::bulk::compress(raw, 1).unwrap()].concat();
         data.sections.iter_mut().filter(|(own, _)| *own == name).for_each(|(_, bytes)| bytes.clone_from(&packed));
@@ -165,7 +182,14 @@ fn streams_and_directories() {
         let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };
         let _refused = engine.verify(&block, &built.summary);
         for chunk in 0..block.chunks() {
-            std::hint::black_box((block.meta(chunk).count, block.lines(chunk).is_ok_and(|lines| lines.load().is_ok())));
+            let Ok(lines) = block.lines(chunk) else { continue };
+            if lines.load().is_err() {
+                continue;
+            }
+            for i in 0..lines.len().unwrap() {
+                lines.with(i, |_, record| std::hint::black_box(record.body.len())).unwrap();
+            }
+            assert!(block.chunk_bytes(chunk) <= block.pack_bytes(chunk));
         }
     });
 }

@@ -15,6 +15,7 @@ use weir_model::wire::Section;
 
 use super::builder::{self, ChunkBuilder};
 use super::chunk::EncodedChunk;
+use super::packs::PackBuilder;
 use super::part::Part;
 use super::schema::{Place, StreamKey};
 use super::source::{Lies, Source};
@@ -190,19 +191,28 @@ impl Head for LogsHead {
         let mut streams: Vec<(StreamKey, Arc<HeadStream>)> =
             self.streams.read().iter().map(|(key, stream)| (key.clone(), Arc::clone(stream))).collect();
         streams.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut writer = BlockWriter::new()?;
-        for (key, stream) in streams {
+        let mut packs = PackBuilder::new(self.chunk_bytes, BlockWriter::new()?);
+        for (key, stream) in &streams {
             let (full, open) = stream.copy();
             for chunk in full.into_iter().chain([FullChunk::Parts(open)]) {
-                let chunks = match chunk {
-                    FullChunk::Encoded(chunks) => chunks,
-                    FullChunk::Parts(parts) => encode(&parts, self.chunk_bytes)?,
-                };
-                chunks.iter().try_for_each(|chunk| writer.push(&key, chunk))?;
+                match chunk {
+                    FullChunk::Encoded(chunks) => chunks.iter().try_for_each(|chunk| packs.push_encoded(key, chunk))?,
+                    FullChunk::Parts(parts) => push_parts(&mut packs, key, &parts)?,
+                }
             }
         }
-        writer.finish()
+        packs.finish()
     }
+}
+
+fn push_parts<'a>(packs: &mut PackBuilder<'a>, key: &'a StreamKey, parts: &[Arc<Part>]) -> Result<(), StoreError> {
+    let Some(first) = parts.first() else { return Ok(()) };
+    packs.begin(key, first.position.partition, parts.iter().map(|part| part.chunk_bytes()).sum())?;
+    let lines = parts.iter().flat_map(|part| part.batch.iter().enumerate().map(|(i, record)| (part.place(i), record)));
+    for (place, record) in lines {
+        packs.push(place, record)?;
+    }
+    Ok(())
 }
 
 /// Chunks of at most about `chunk_bytes` with the lines of all parts, in order.

@@ -3,12 +3,13 @@
 //! From a line to an answer:
 //! - [`engine`]: what the aggregator asks;
 //! - [`head`]: takes sections (`part`), gathers each stream's lines, encodes a chunk when enough are there;
-//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream; `schema` says what is known of it from
-//!   outside, `rollup` counts its lines by time and level;
-//! - `encode`: a chunk as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
-//!   text and variables, `words`, `clock` and `fixed`: what variables are; `context`: ids and attributes, `context_filter`: which of
+//! - `builder`: lines on their way into chunks; `chunk`: at most ~512 KiB of lines of one stream; `packs`: small chunks of several streams,
+//!   which are stored as one; `schema` says what is known of a chunk from outside, `rollup` counts its lines by time and level;
+//! - `encode`: a pack as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
+//!   text and variables, `words`, `clock` and `fixed`: what variables are; `times`: those of lines; `context`: ids and attributes, `context_filter`: which of
 //!   them have what is looked for; `outline`: bodies without their variables, `constant` tells lines by it; `bodies`: bodies rendered,
-//!   `needle`: which need not be; `patterns` counts templates; `opened` keeps what was unpacked lately;
+//!   `needle`: which need not be; `patterns` counts templates; `opened` keeps what was unpacked lately, `asked` what filters
+//!   leave of the pack at hand;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one, whose chunks
@@ -24,6 +25,7 @@
 //! The index only ever skips: every line is verified before it is given out, and a chunk is skipped only when no line of
 //! it can pass.
 
+mod asked;
 mod block;
 mod bodies;
 mod builder;
@@ -58,6 +60,9 @@ mod needle;
 mod newest;
 mod opened;
 mod outline;
+#[cfg(test)]
+mod pack_tests;
+mod packs;
 mod part;
 mod patterns;
 mod places;
@@ -76,6 +81,7 @@ mod take;
 mod template;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tokens;
 mod words;
 mod writer;

@@ -142,7 +142,7 @@ proptest! {
         let engine = LogsEngine::default();
         let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
         for (i, built) in writer.finish().unwrap().into_iter().enumerate() {
-            for (name, bytes) in built.data.sections.iter().filter(|(name, _)| ["streams.1", "directory.1"].contains(name)) {
+            for (name, bytes) in built.data.sections.iter().filter(|(name, _)| ["streams.1", "directory.2"].contains(name)) {
                 let raw = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
                 assert!(raw <= SECTION_BYTES + 10, "{raw} bytes of {name}");
             }
@@ -156,7 +156,7 @@ proptest! {
             let mut at = 0;
             for chunk in 0..block.chunks() {
                 let stream = block.stream(chunk).labels.get("pod")[..3].parse().unwrap();
-                let length = block.chunk_bytes(chunk);
+                let length = block.pack_bytes(chunk) as usize;
                 found.push((stream, chunks[at..at + length].to_vec()));
                 at += length;
             }

@@ -149,16 +149,19 @@ fn read_named<'a>(
     });
     let named: Vec<(&Arc<LogsBlock>, u32)> = named.take(CHUNKS_MAX + 1).collect();
     let Some((first, _)) = named.first().filter(|_| named.len() <= CHUNKS_MAX) else { return Ok(Vec::new()) };
-    for (block, chunk) in &named {
-        budget.read(block.chunk_bytes(*chunk) as u64)?;
+    // Of each pack the first chunk that is named: those of a block ascend.
+    let mut packs = named.clone();
+    packs.dedup_by_key(|(block, chunk)| (Arc::as_ptr(block), block.pack_of(*chunk)));
+    for (block, chunk) in &packs {
+        budget.read(block.pack_bytes(*chunk))?;
     }
-    let helpers = named.len().min(AT_ONCE_MAX) - 1;
+    let helpers = packs.len().min(AT_ONCE_MAX) - 1;
     let turns: Vec<Turn> = std::iter::from_fn(|| first.turns().thread()).take(helpers).collect();
     let fetch = |own: &[(&Arc<LogsBlock>, u32)]| {
         own.iter().take_while(|_| budget.check().is_ok()).for_each(|(block, chunk)| block.fetch(*chunk));
     };
     std::thread::scope(|scope| {
-        let mut shares = named.chunks(named.len().div_ceil(turns.len() + 1));
+        let mut shares = packs.chunks(packs.len().div_ceil(turns.len() + 1));
         let own = shares.next().unwrap_or_default();
         // What no thread reads is read when its turn comes.
         shares.for_each(|share| drop(spawn(scope, move || fetch(share))));

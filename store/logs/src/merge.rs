@@ -1,10 +1,11 @@
 //! Several blocks as one: chunks of a stream joined up to the target size, ids kept, the index made anew.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::block::LogsBlock;
-use super::builder::ChunkBuilder;
 use super::chunks_in_order::ChunksInOrder;
+use super::packs::PackBuilder;
 use super::schema::{Place, StreamKey};
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
@@ -44,10 +45,11 @@ fn merge_without(
     blocks: &[Arc<LogsBlock>],
     (without, left_out): (&Hidden, &mut u64),
     chunk_bytes: usize,
-    mut writer: BlockWriter,
+    writer: BlockWriter,
 ) -> Result<Vec<BuiltBlock>, StoreError> {
+    let bytes_of = stream_bytes(blocks);
     let mut merge = Merge::new(blocks.iter().map(|block| in_source_order(block)).collect());
-    let mut open: Option<(&StreamKey, u32, ChunkBuilder)> = None;
+    let mut packs = PackBuilder::new(chunk_bytes, writer);
     let mut readers: Vec<ChunksInOrder<'_>> = blocks.iter().map(|block| ChunksInOrder::new(block)).collect();
     let mut chunks = Vec::new();
     while let Some(group) = merge.next_group(&mut chunks) {
@@ -58,45 +60,40 @@ fn merge_without(
                 *left_out += u64::from(meta.count);
                 continue;
             }
-            let bytes = readers[*block].bytes(*chunk)?;
-            let lines = blocks[*block].lines_in(*chunk, bytes.clone())?;
+            let lines = readers[*block].lines(*chunk)?;
             // What is left open goes as it is where it is worth a chunk, so that the next one can.
-            let has_room = |(own, of, builder): &(&StreamKey, u32, ChunkBuilder)| {
-                (*own, *of) == (stream, partition) && builder.bytes() < chunk_bytes / COPIED_PART
-            };
+            let has_room = packs.open_bytes(stream, partition).is_some_and(|bytes| bytes < chunk_bytes / COPIED_PART);
             if !hidden.overlaps(meta.first, meta.last)
                 && meta.body_bytes >= (chunk_bytes / COPIED_PART) as u64
-                && !open.as_ref().is_some_and(has_room)
-                && let Some(copy) = blocks[*block].copy(*chunk, &bytes, &lines)?
+                && !has_room
+                && let Some(copy) = blocks[*block].copy(*chunk, &lines)?
             {
-                if let Some((stream, _, full)) = open.take() {
-                    full.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
-                }
-                writer.push(stream, &copy)?;
+                packs.push_encoded(stream, &copy)?;
                 continue;
             }
-            for i in 0..lines.len()? {
-                let ends = |(own, of, builder): &mut (&StreamKey, u32, ChunkBuilder)| {
-                    (*own, *of) != (stream, partition) || builder.bytes() >= chunk_bytes
-                };
-                if let Some((stream, _, full)) = open.take_if(ends) {
-                    full.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
+            let bytes = bytes_of.get(&(stream, partition)).copied().unwrap_or_default();
+            packs.begin(stream, partition, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+            lines.each(&mut |id, record| {
+                if hidden.has(record.timestamp, record.body) {
+                    *left_out += 1;
+                    return Ok(());
                 }
-                let (_, _, builder) = open.get_or_insert_with(|| (stream, partition, ChunkBuilder::new(partition)));
-                lines.with(i, |id, record| {
-                    if hidden.has(record.timestamp, record.body) {
-                        *left_out += 1;
-                    } else {
-                        builder.push((id.offset, id.ordinal), record);
-                    }
-                })?;
-            }
+                packs.push((id.offset, id.ordinal), record)
+            })?;
         }
     }
-    if let Some((stream, _, last)) = open {
-        last.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
+    packs.finish()
+}
+
+/// Of each stream and partition the bytes of its lines in all blocks.
+fn stream_bytes(blocks: &[Arc<LogsBlock>]) -> HashMap<(&StreamKey, u32), u64> {
+    let mut bytes = HashMap::new();
+    for block in blocks {
+        for chunk in 0..block.chunks() {
+            *bytes.entry((block.stream(chunk), block.meta(chunk).partition)).or_default() += block.meta(chunk).body_bytes;
+        }
     }
-    writer.finish()
+    bytes
 }
 
 /// The chunks of a block.

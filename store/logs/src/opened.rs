@@ -1,4 +1,4 @@
-//! Chunks of blocks that were opened lately, with what was unpacked of their columns: bounded in bytes, shared by all blocks.
+//! Packs of chunks that were opened lately, with what was unpacked of their columns: bounded in bytes, shared by all blocks.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use weir_blocks::StoreError;
 
 /// By the path of their block and their number in it.
 #[derive(Clone)]
-pub(crate) struct OpenedChunks(Arc<Cache<Key, Kept, ByMemory>>);
+pub(crate) struct OpenedPacks(Arc<Cache<Key, Kept, ByMemory>>);
 
 type Key = (Arc<str>, u32);
 
@@ -33,7 +33,7 @@ impl Weighter<Key, Kept> for ByMemory {
     }
 }
 
-impl OpenedChunks {
+impl OpenedPacks {
     /// Holds at most so many bytes.
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self(Arc::new(Cache::with_weighter(1024, bytes_max, ByMemory)))
@@ -44,35 +44,36 @@ impl OpenedChunks {
         self.0.capacity() > 0
     }
 
-    /// A chunk, opened by `open` when it is not there. Two that miss at once open it twice, which is harmless.
-    pub(crate) fn get(
-        &self,
-        key: Key,
-        open: impl FnOnce() -> Result<StoredLines, StoreError>,
-    ) -> Result<OpenedChunk, StoreError> {
+    /// Whether a pack is there.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// A pack, opened by `open` when it is not there. Two that miss at once open it twice, which is harmless.
+    pub(crate) fn get(&self, key: Key, open: impl FnOnce() -> Result<StoredLines, StoreError>) -> Result<OpenedPack, StoreError> {
         let (lines, known) = match self.0.get(&key) {
             Some(kept) => (kept.lines, kept.memory),
             None => (Arc::new(open()?), 0),
         };
-        Ok(OpenedChunk { lines, home: Some((self.clone(), key, known)) })
+        Ok(OpenedPack { lines, home: Some((self.clone(), key, known)) })
     }
 }
 
-/// A chunk that somebody reads. Columns are unpacked while it is read, so that only afterwards it is known how large it is: it
+/// A pack that somebody reads. Columns are unpacked while it is read, so that only afterwards it is known how large it is: it
 /// goes into the cache when it is dropped, in place of what was there of it.
-pub(crate) struct OpenedChunk {
+pub(crate) struct OpenedPack {
     lines: Arc<StoredLines>,
-    home: Option<(OpenedChunks, Key, u64)>,
+    home: Option<(OpenedPacks, Key, u64)>,
 }
 
-impl From<StoredLines> for OpenedChunk {
+impl From<Arc<StoredLines>> for OpenedPack {
     /// One that goes to no cache.
-    fn from(lines: StoredLines) -> Self {
-        Self { lines: Arc::new(lines), home: None }
+    fn from(lines: Arc<StoredLines>) -> Self {
+        Self { lines, home: None }
     }
 }
 
-impl Deref for OpenedChunk {
+impl Deref for OpenedPack {
     type Target = StoredLines;
 
     fn deref(&self) -> &StoredLines {
@@ -80,7 +81,7 @@ impl Deref for OpenedChunk {
     }
 }
 
-impl Drop for OpenedChunk {
+impl Drop for OpenedPack {
     fn drop(&mut self) {
         let Some((cache, key, known)) = self.home.take() else { return };
         let memory = self.lines.memory() as u64;

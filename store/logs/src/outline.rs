@@ -66,6 +66,11 @@ impl Outline {
         self.numbers.chunks_exact(self.width).map(number)
     }
 
+    /// The same of some lines.
+    pub(crate) fn numbers_of(&self, lines: Range<usize>) -> impl Iterator<Item = usize> {
+        self.numbers[lines.start * self.width..lines.end * self.width].chunks_exact(self.width).map(number)
+    }
+
     /// The number of line `i`'s template; `None` when its body is stored as it is.
     pub(crate) fn template(&self, i: usize) -> Option<usize> {
         number(&self.numbers[i * self.width..][..self.width]).checked_sub(1)

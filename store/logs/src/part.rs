@@ -1,13 +1,18 @@
 //! A section of lines in a head, as it came: what an open chunk is made of.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
+use weir_model::id::LineId;
 use weir_model::log::{LogAttributes, LogBatch};
 use weir_model::memory::{allocation, shared};
+use weir_model::time::TimeRange;
 
 use super::builder::chunk_bytes;
+use super::filter::Filters;
 use super::rollup::{self, ChunkDetails, Rollups};
 use super::schema::{ChunkMeta, Place};
+use super::take::{TakeLines, in_order};
 use weir_blocks::engine::Position;
 
 /// A section's lines as they came.
@@ -64,12 +69,30 @@ impl Part {
         self.places.as_ref().map_or((self.position.offset, self.position.ordinal + i as u32), |places| places[i])
     }
 
+    /// What line `i` is known by.
+    pub(crate) fn id(&self, i: usize) -> LineId {
+        let (offset, ordinal) = self.place(i);
+        LineId { partition: self.position.partition, offset, ordinal }
+    }
+
+    /// Gives every line in the range that passes and is wanted.
+    pub(crate) fn visit<T: TakeLines>(&self, range: TimeRange, filters: &Filters, taker: &mut T) -> ControlFlow<()> {
+        for i in in_order::<T, _>(0..self.batch.len()) {
+            let record = self.batch.get(i);
+            let time = record.timestamp;
+            if range.contains(time) && taker.wants(time) && filters.passes(record.body) {
+                taker.take(self.id(i), record)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     /// What an encoded chunk of these lines would be known by; made when it is first asked for.
     pub(crate) fn rollups(&self) -> &(Rollups, ChunkDetails) {
         self.rollups.get_or_init(|| {
             let lines = self.batch.iter().map(|record| (record.timestamp, record.severity, record.body.len()));
             let (rollups, at_start) = rollup::of_lines(lines);
-            let metadata = rollup::names_of(self.batch.attributes());
+            let metadata = rollup::names_of(self.batch.attributes(), 0..self.batch.attributes().len() as u32);
             Box::new((rollups, ChunkDetails { at_start, metadata }))
         })
     }

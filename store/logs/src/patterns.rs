@@ -1,7 +1,7 @@
 //! What is constant of lines' texts, and how many lines of a chunk have it: exact counts of its templates, not a guess from a sample.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use weir_model::log::level_severity;
 use weir_model::select::{Buckets, TakeTemplate, TemplateCount, TemplateText};
@@ -26,17 +26,17 @@ pub fn take_line(body: &[u8], severity: u8, bucket: UnixNanos, take: TakeTemplat
 }
 
 impl StoredLines {
-    /// Counts the lines in the range that pass by template, level and bucket. Bodies are rendered of those templates only that do not
+    /// Counts those of these lines in the range that pass by template, level and bucket. Bodies are rendered of those templates only that do not
     /// say whether their lines pass. Errors are sentences.
     pub(crate) fn count_templates(
         &self,
-        (range, buckets): (TimeRange, Buckets),
+        (within, range, buckets): (Range<usize>, TimeRange, Buckets),
         filters: &Filters,
         take: TakeTemplate<'_>,
     ) -> Result<ControlFlow<()>, String> {
         let (times, severities, bodies) = (self.times()?, self.severities()?, self.bodies()?);
         let (mut counts, mut body) = (BTreeMap::<(usize, u8, UnixNanos), u64>::new(), Vec::new());
-        for (i, may) in self.candidates(range, filters, None)? {
+        for (i, may) in self.candidates((within, range), filters, None)? {
             let template = bodies.template(i);
             if template.is_none() || may != May::Surely {
                 body.clear();

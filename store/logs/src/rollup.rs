@@ -91,9 +91,12 @@ impl ChunkDetails {
     }
 }
 
-/// The names in sets of attributes; `None` when there are more than [`NAMES_MAX`].
-pub(crate) fn names_of(sets: &AttributeSets) -> Option<Names> {
-    let mut numbers: Vec<u32> = (0..sets.len() as u32).flat_map(|set| sets.numbers(set)).map(|(name, _)| *name).collect();
+/// The names in those sets of attributes that lines have; `None` when there are more than [`NAMES_MAX`].
+pub(crate) fn names_of(sets: &AttributeSets, of_lines: impl Iterator<Item = u32>) -> Option<Names> {
+    let mut used: Vec<u32> = of_lines.collect();
+    used.sort_unstable();
+    used.dedup();
+    let mut numbers: Vec<u32> = used.into_iter().flat_map(|set| sets.numbers(set)).map(|(name, _)| *name).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let names: BTreeSet<&str> = numbers.into_iter().map(|number| sets.text(number)).collect();

@@ -10,12 +10,14 @@ use super::rollup::{ChunkDetails, Rollups};
 
 /// Section: every stream once.
 pub(crate) const STREAMS: &str = "streams.1";
-/// Section: chunks, one after the other, each with its own checksum.
+/// Section: packs of chunks, one after the other, each with its own checksum.
 pub(crate) const CHUNKS: &str = "chunks.2";
 /// The same of blocks of before.
 pub(crate) const CHUNKS_ONE: &str = "chunks.1";
-/// Section: what is known of each chunk.
-pub(crate) const DIRECTORY: &str = "directory.1";
+/// Section: what is known of each chunk, and which pack it lies in.
+pub(crate) const DIRECTORY: &str = "directory.2";
+/// The same of blocks of before: each chunk is alone in its pack.
+pub(crate) const DIRECTORY_ONE: &str = "directory.1";
 /// Section: a tantivy index of words whose documents are the chunks.
 pub(crate) const INDEX: &str = "index.2";
 /// Section: which chunks have an id or a number, in pages.

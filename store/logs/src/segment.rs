@@ -229,7 +229,9 @@ impl Segment<LogsPlan> for LogsBlock {
         let asked = Rc::new(AskedIndex::default());
         let block = Arc::clone(&self);
         let list = move || {
-            let mut chunks: Vec<(ChunkOrder, u32)> = block.select(&plan).map(|(chunk, meta)| (plan.order(meta), chunk)).collect();
+            // All of a pack together: it is opened once.
+            let order = |(chunk, _)| (plan.turn(block.pack_times(chunk)), chunk);
+            let mut chunks: Vec<(ChunkOrder, u32)> = block.select(&plan).map(order).collect();
             chunks.sort_unstable();
             chunks
         };

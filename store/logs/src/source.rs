@@ -95,7 +95,9 @@ impl Source {
     pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
         budget.check()?;
         if let Lies::Stored(block, chunk) = &self.lies {
-            budget.read(block.chunk_bytes(*chunk) as u64)?;
+            // Of a pack that is open already the others have paid.
+            let is_opened = block.is_opened(*chunk);
+            budget.read(if is_opened { block.chunk_bytes(*chunk) } else { block.pack_bytes(*chunk) })?;
         }
         self.open_paid(budget, coverage)
     }

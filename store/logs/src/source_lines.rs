@@ -1,7 +1,7 @@
 //! The lines of one chunk, opened: as columns of version 1, as stored, or as the sections of a head's open chunk. What is hidden of
 //! them is as if it were not there.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -11,12 +11,11 @@ use weir_model::select::{Buckets, Mention, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::chunk::Lines;
-use super::context::Contexts;
 use super::filter::Filters;
-use super::opened::OpenedChunk;
+use super::opened::OpenedPack;
 use super::part::Part;
 use super::patterns::take_line;
-use super::places::PlaceRun;
+use super::places::{self, PlaceRun};
 use super::schema::Place;
 use super::stored::StoredLines;
 use super::take::{EachLine, Shown, TakeLines, in_order};
@@ -35,8 +34,15 @@ pub(crate) struct SourceLines {
 enum AllLines {
     /// Of version 1.
     Decoded(Box<Lines>),
-    Stored(OpenedChunk, ChunkName),
+    Stored(StoredChunk, ChunkName),
     Parts(Arc<Vec<Arc<Part>>>),
+}
+
+/// A chunk of an opened pack.
+struct StoredChunk {
+    pack: OpenedPack,
+    /// Which lines of the pack are its own.
+    within: Range<usize>,
 }
 
 /// What errors call a chunk.
@@ -53,16 +59,17 @@ impl ChunkName {
 }
 
 impl SourceLines {
-    /// Of a block's chunk.
-    pub(crate) fn stored(lines: OpenedChunk, name: ChunkName) -> Self {
-        AllLines::Stored(lines, name).into()
+    /// Of a block's chunk, which has these lines of a pack.
+    pub(crate) fn stored(pack: OpenedPack, within: Range<usize>, name: ChunkName) -> Self {
+        AllLines::Stored(StoredChunk { pack, within }, name).into()
     }
 
     /// Of a chunk that a head has encoded; only its checksum is checked.
     pub(crate) fn of_head(bytes: Bytes) -> Result<Self, StoreError> {
         let name = ChunkName { path: "a head's chunk".into(), chunk: None };
         let lines = StoredLines::open(bytes).map_err(|detail| name.corrupt(detail))?;
-        Ok(Self::stored(lines.into(), name))
+        let within = 0..lines.len();
+        Ok(Self::stored(Arc::new(lines).into(), within, name))
     }
 
     /// Of version 1.
@@ -100,7 +107,7 @@ impl SourceLines {
     /// Unpacks and checks everything.
     pub(crate) fn load(&self) -> Result<(), StoreError> {
         match &self.lines {
-            AllLines::Stored(lines, name) => lines.load().map_err(|detail| name.corrupt(detail))?,
+            AllLines::Stored(lines, name) => lines.pack.load().map_err(|detail| name.corrupt(detail))?,
             AllLines::Decoded(_) | AllLines::Parts(_) => {}
         }
         self.shown().map(drop)
@@ -133,7 +140,7 @@ impl SourceLines {
     }
 
     /// An encoded chunk of which nothing is hidden: columns say what its lines have.
-    fn whole(&self) -> Option<(&StoredLines, &ChunkName)> {
+    fn whole(&self) -> Option<(&StoredChunk, &ChunkName)> {
         match &self.lines {
             AllLines::Stored(lines, name) if self.hidden.is_nothing() => Some((lines, name)),
             _ => None,
@@ -142,14 +149,15 @@ impl SourceLines {
 
     /// Whether no line has an id or an attribute, as far as that can be told without looking at lines one by one.
     pub(crate) fn are_plain(&self) -> bool {
-        self.whole().is_some_and(|(lines, _)| lines.contexts().is_ok_and(Contexts::is_plain))
+        let is_plain = |lines: &StoredChunk| lines.pack.contexts().is_ok_and(|contexts| contexts.are_plain(lines.within.clone()));
+        self.whole().is_some_and(|(lines, _)| is_plain(lines))
     }
 
     /// Gives the time of every line in the range; of an encoded chunk nothing else is unpacked unless lines are hidden.
     pub(crate) fn times(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos)) -> Result<(), StoreError> {
         if let Some((lines, name)) = self.whole() {
-            let times = lines.times().map_err(|detail| name.corrupt(detail))?;
-            times.iter().filter(|time| range.contains(**time)).for_each(|time| take(*time));
+            let times = lines.pack.times().map_err(|detail| name.corrupt(detail))?;
+            times[lines.within.clone()].iter().filter(|time| range.contains(**time)).for_each(|time| take(*time));
             return Ok(());
         }
         let all = self.visit(range, &Filters::new(&[]), None, &mut |_, record| {
@@ -169,7 +177,8 @@ impl SourceLines {
         take: &mut dyn FnMut(UnixNanos, u8, usize),
     ) -> Result<(), StoreError> {
         if let Some((lines, name)) = self.whole() {
-            return lines.measure(range, filters, wants, take).map_err(|detail| name.corrupt(detail));
+            let within = (lines.within.clone(), range);
+            return lines.pack.measure(within, filters, wants, take).map_err(|detail| name.corrupt(detail));
         }
         let all = self.visit(range, filters, None, &mut |_, record| {
             if wants(record.timestamp, record.severity) {
@@ -188,7 +197,7 @@ impl SourceLines {
         take: &mut dyn FnMut(UnixNanos, u8),
     ) -> Result<bool, StoreError> {
         let Some((lines, name)) = self.whole() else { return Ok(false) };
-        lines.tally(range, filters, take).map_err(|detail| name.corrupt(detail))
+        lines.pack.tally((lines.within.clone(), range), filters, take).map_err(|detail| name.corrupt(detail))
     }
 
     /// Counts the lines in the range that pass by what is constant of their texts.
@@ -199,7 +208,8 @@ impl SourceLines {
         take: TakeTemplate<'_>,
     ) -> Result<ControlFlow<()>, StoreError> {
         if let Some((lines, name)) = self.whole() {
-            return lines.count_templates((range, buckets), filters, take).map_err(|detail| name.corrupt(detail));
+            let within = (lines.within.clone(), range, buckets);
+            return lines.pack.count_templates(within, filters, take).map_err(|detail| name.corrupt(detail));
         }
         self.visit(range, filters, None, &mut |_, record| {
             take_line(record.body, record.severity, buckets.start_of(record.timestamp), take)
@@ -222,18 +232,36 @@ impl SourceLines {
         self.lines.with(self.shown()?.map_or(i, |shown| shown[i] as usize), take)
     }
 
-    /// Each column's name with its bytes before compression and as stored; none of version 1.
+    /// Gives every line, in source order. Errors when one cannot be read, or with what `take` says.
+    pub(crate) fn each(&self, take: &mut dyn FnMut(LineId, LogRecord<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let Some((lines, name)) = self.whole() else {
+            return (0..self.len()?).try_for_each(|i| self.with(i, &mut *take)?);
+        };
+        let mut body = Vec::new();
+        for i in lines.within.clone() {
+            body.clear();
+            let rendered = lines.pack.render(i, &mut body).and_then(|()| lines.pack.record(i, &body));
+            let (id, record) = rendered.map_err(|detail| name.corrupt(detail))?;
+            take(id, record)?;
+        }
+        Ok(())
+    }
+
+    /// Of its pack each column's name with its bytes before compression and as stored; none of version 1.
     pub(crate) fn column_bytes(&self) -> Vec<(&'static str, u64, u64)> {
         match &self.lines {
-            AllLines::Stored(lines, _) => lines.column_bytes(),
+            AllLines::Stored(lines, _) => lines.pack.column_bytes(),
             AllLines::Decoded(_) | AllLines::Parts(_) => Vec::new(),
         }
     }
 
-    /// The tokens of an encoded chunk that is not of version 1.
-    pub(crate) fn tokens(&self) -> Result<Option<Tokens>, StoreError> {
+    /// The pack of an encoded chunk that is not of version 1, as it is stored, and the tokens of all its lines.
+    pub(crate) fn pack_tokens(&self) -> Result<Option<(Bytes, Tokens)>, StoreError> {
         match &self.lines {
-            AllLines::Stored(lines, name) => lines.tokens().map(Some).map_err(|detail| name.corrupt(detail)),
+            AllLines::Stored(lines, name) => {
+                let tokens = lines.pack.tokens().map_err(|detail| name.corrupt(detail))?;
+                Ok(Some((lines.pack.bytes().clone(), tokens)))
+            }
             AllLines::Decoded(_) | AllLines::Parts(_) => Ok(None),
         }
     }
@@ -242,7 +270,10 @@ impl SourceLines {
     pub(crate) fn place_runs(&self) -> Result<Vec<PlaceRun>, StoreError> {
         match &self.lines {
             AllLines::Decoded(lines) => Ok(lines.place_runs().collect()),
-            AllLines::Stored(lines, name) => lines.place_runs().map_err(|detail| name.corrupt(detail)),
+            AllLines::Stored(lines, name) => {
+                let runs = lines.pack.place_runs().map_err(|detail| name.corrupt(detail))?;
+                Ok(places::within(runs, lines.within.clone()))
+            }
             AllLines::Parts(_) => Ok(Vec::new()),
         }
     }
@@ -264,10 +295,13 @@ impl AllLines {
     ) -> Result<ControlFlow<()>, StoreError> {
         match self {
             Self::Decoded(lines) => Ok(visit_decoded(lines, range, filters, taker)),
-            Self::Stored(lines, name) => lines.visit(range, filters, mention, taker).map_err(|detail| name.corrupt(detail)),
+            Self::Stored(lines, name) => {
+                let within = (lines.within.clone(), range);
+                lines.pack.visit(within, filters, mention, taker).map_err(|detail| name.corrupt(detail))
+            }
             Self::Parts(parts) => {
                 for part in in_order::<T, _>(parts.iter()) {
-                    if visit_part(part, range, filters, taker).is_break() {
+                    if part.visit(range, filters, taker).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -279,7 +313,7 @@ impl AllLines {
     fn len(&self) -> usize {
         match self {
             Self::Decoded(lines) => lines.len(),
-            Self::Stored(lines, _) => lines.len(),
+            Self::Stored(lines, _) => lines.within.len(),
             Self::Parts(parts) => parts.iter().map(|part| part.batch.len()).sum(),
         }
     }
@@ -287,7 +321,10 @@ impl AllLines {
     fn find(&self, place: Place) -> Result<Option<usize>, StoreError> {
         match self {
             Self::Decoded(lines) => Ok(lines.find(place)),
-            Self::Stored(lines, name) => lines.find(place).map_err(|detail| name.corrupt(detail)),
+            Self::Stored(lines, name) => {
+                let found = lines.pack.find(lines.within.clone(), place).map_err(|detail| name.corrupt(detail))?;
+                Ok(found.map(|i| i - lines.within.start))
+            }
             Self::Parts(parts) => {
                 let mut before = 0;
                 Ok(parts.iter().find_map(|part| {
@@ -306,7 +343,7 @@ impl AllLines {
                 Ok(take(id, record))
             }
             Self::Stored(lines, name) => {
-                let mut body = Vec::new();
+                let (mut body, i, lines) = (Vec::new(), lines.within.start + i, &lines.pack);
                 let rendered = lines.render(i, &mut body).and_then(|()| lines.record(i, &body));
                 rendered.map(|(id, record)| take(id, record)).map_err(|detail| name.corrupt(detail))
             }
@@ -320,15 +357,10 @@ impl AllLines {
                         None => break part,
                     }
                 };
-                Ok(take(part_id(part, rest), part.batch.get(rest)))
+                Ok(take(part.id(rest), part.batch.get(rest)))
             }
         }
     }
-}
-
-fn part_id(part: &Part, i: usize) -> LineId {
-    let (offset, ordinal) = part.place(i);
-    LineId { partition: part.position.partition, offset, ordinal }
 }
 
 fn visit_decoded<T: TakeLines>(lines: &Lines, range: TimeRange, filters: &Filters, taker: &mut T) -> ControlFlow<()> {
@@ -352,15 +384,4 @@ fn visit_decoded<T: TakeLines>(lines: &Lines, range: TimeRange, filters: &Filter
         ControlFlow::Continue(())
     });
     passing.into_iter().rev().try_for_each(give)
-}
-
-fn visit_part<T: TakeLines>(part: &Part, range: TimeRange, filters: &Filters, taker: &mut T) -> ControlFlow<()> {
-    for i in in_order::<T, _>(0..part.batch.len()) {
-        let record = part.batch.get(i);
-        let time = record.timestamp;
-        if range.contains(time) && taker.wants(time) && filters.passes(record.body) {
-            taker.take(part_id(part, i), record)?;
-        }
-    }
-    ControlFlow::Continue(())
 }

@@ -1,7 +1,9 @@
-//! An encoded chunk, opened: each column is unpacked when it is first asked for. Written by `encode.rs`; drawn in
+//! A pack of encoded chunks, opened: each column is unpacked when it is first asked for. Written by `encode.rs`; drawn in
 //! `docs/formats/logs_block.md`.
 
 use std::ops::ControlFlow;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -10,7 +12,6 @@ use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::log::{LogAttributes, LogRecord};
 use weir_model::select::Mention;
 use weir_model::time::{TimeRange, UnixNanos};
-use weir_model::varint::unzigzag;
 
 use super::bodies::{Bodies, LineContext, Refers};
 use super::context::Contexts;
@@ -21,12 +22,15 @@ use super::outline::{Outline, RawBodies};
 use super::places::{self, PlaceRun};
 use super::schema::Place;
 use super::take::{TakeLines, in_order};
+use super::times::decode_times;
 use super::tokens::{TokenSet, Tokens};
 use super::words::Words;
 
-/// Lines of an encoded chunk. What cannot be read is an error, a sentence, of whatever asks for it first; after [`Self::load`]
+/// Lines of all chunks of a pack; whoever asks of one chunk says where among them its own are. What cannot be read is an error, a sentence, of whatever asks for it first; after [`Self::load`]
 /// nothing is.
 pub(crate) struct StoredLines {
+    /// No two that were ever opened have the same one.
+    id: u64,
     frame: Frame,
     places: OnceLock<Vec<Place>>,
     times: OnceLock<Vec<UnixNanos>>,
@@ -47,6 +51,8 @@ struct Details {
     flags: Vec<u8>,
 }
 
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
 impl StoredLines {
     /// Checks the checksum.
     pub(crate) fn open(bytes: Bytes) -> Result<Self, String> {
@@ -61,7 +67,8 @@ impl StoredLines {
         }
         let (places, times, contexts, outline, raw, words) = Default::default();
         let (bodies, lengths, details, sequences) = Default::default();
-        Ok(Self { frame, places, times, contexts, outline, raw, words, bodies, lengths, details, sequences })
+        let id = OPENED.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, frame, places, times, contexts, outline, raw, words, bodies, lengths, details, sequences })
     }
 
     /// Each column's name with its bytes before compression and as stored.
@@ -82,6 +89,16 @@ impl StoredLines {
 
     pub(crate) fn len(&self) -> usize {
         self.frame.lines
+    }
+
+    /// See [`Self::id`].
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// As it is stored.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        self.frame.bytes()
     }
 
     /// Where its lines lie.
@@ -193,9 +210,10 @@ impl StoredLines {
         Ok(&self.details()?.severities)
     }
 
-    /// Which line lies at a place.
-    pub(crate) fn find(&self, place: Place) -> Result<Option<usize>, String> {
-        Ok(self.places()?.iter().position(|own| *own == place))
+    /// Which of these lines lies at a place.
+    pub(crate) fn find(&self, within: Range<usize>, place: Place) -> Result<Option<usize>, String> {
+        let mut own = self.places()?[within.clone()].iter();
+        Ok(own.position(|own| *own == place).map(|i| within.start + i))
     }
 
     /// Appends the body of line `i`.
@@ -224,17 +242,17 @@ impl StoredLines {
         Ok((LineId { partition: self.frame.partition, offset, ordinal }, record))
     }
 
-    /// Gives every line in the range that passes and is wanted. Bodies are rendered only of templates and ids that may have what
+    /// Gives every one of these lines in the range that passes and is wanted. Bodies are rendered only of templates and ids that may have what
     /// filters look for, and of lines whose ids and metadata may be what a mention says.
     pub(crate) fn visit<T: TakeLines>(
         &self,
-        range: TimeRange,
+        (within, range): (Range<usize>, TimeRange),
         filters: &Filters,
         mention: Option<&Mention>,
         taker: &mut T,
     ) -> Result<ControlFlow<()>, String> {
         let (times, mut body) = (self.times()?, Vec::new());
-        for (i, may) in in_order::<T, _>(self.candidates(range, filters, mention)?.into_iter()) {
+        for (i, may) in in_order::<T, _>(self.candidates((within, range), filters, mention)?.into_iter()) {
             if !taker.wants(times[i]) {
                 continue;
             }
@@ -250,18 +268,18 @@ impl StoredLines {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Gives the time, the severity and the bytes of the body of every line in the range that passes and that is wanted by its time
+    /// Gives the time, the severity and the bytes of the body of every one of these lines in the range that passes and that is wanted by its time
     /// and severity. Bodies of templates that say whether they pass are not rendered.
     pub(crate) fn measure(
         &self,
-        range: TimeRange,
+        (within, range): (Range<usize>, TimeRange),
         filters: &Filters,
         wants: &dyn Fn(UnixNanos, u8) -> bool,
         take: &mut dyn FnMut(UnixNanos, u8, usize),
     ) -> Result<(), String> {
         let (times, severities) = (self.times()?, self.severities()?);
         let mut body = Vec::new();
-        for (i, may) in self.candidates(range, filters, None)? {
+        for (i, may) in self.candidates((within, range), filters, None)? {
             if !wants(times[i], severities[i]) {
                 continue;
             }
@@ -294,22 +312,23 @@ impl StoredLines {
         Ok(tokens.finish())
     }
 
-    /// Lines in the range that may pass and say what is mentioned, ascending; with whether they surely pass.
+    /// Those of these lines in the range that may pass and say what is mentioned, ascending; with whether they surely pass.
     pub(super) fn candidates(
         &self,
-        range: TimeRange,
+        (within, range): (Range<usize>, TimeRange),
         filters: &Filters,
         mention: Option<&Mention>,
     ) -> Result<Vec<(usize, May)>, String> {
         let times = self.times()?;
-        let rows = mention.map(|mention| Ok::<_, String>(self.contexts()?.saying(mention))).transpose()?;
-        let is_wanted = |i: &usize| range.contains(times[*i]) && rows.as_ref().is_none_or(|rows| rows[self.row(*i)]);
-        let inside = (0..self.len()).filter(is_wanted);
+        let rows =
+            mention.map(|mention| filters.last.saying(self.id, mention, || Ok(self.contexts()?.saying(mention)))).transpose()?;
+        let is_wanted = |i: &usize| range.contains(times[*i]) && rows.as_ref().is_none_or(|rows| rows.1[self.row(*i)]);
+        let inside = within.filter(is_wanted);
         if filters.is_empty() {
             return Ok(inside.map(|i| (i, May::Surely)).collect());
         }
         let bodies = self.bodies()?;
-        let candidates = Candidates::new(filters, bodies, || self.contexts())?;
+        let candidates = filters.last.candidates(self.id, || Candidates::new(filters, bodies, || self.contexts()))?;
         let may = |i: usize| (i, candidates.may(bodies.template(i), || self.row(i)));
         Ok(inside.map(may).filter(|(_, may)| *may != May::Not).collect())
     }
@@ -324,7 +343,7 @@ impl StoredLines {
             details.sequences.capacity() * size_of::<i64>() + details.severities.capacity() + details.flags.capacity()
         };
         size_of::<Self>()
-            + self.frame.bytes_len()
+            + self.frame.bytes().len()
             + self.places.get().map_or(0, |places| places.capacity() * size_of::<Place>())
             + self.times.get().map_or(0, |times| times.capacity() * size_of::<UnixNanos>())
             + self.contexts.get().map_or(0, Contexts::memory)
@@ -345,34 +364,6 @@ fn cached<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, String>) -> Re
     }
     let value = make()?;
     Ok(cell.get_or_init(|| value))
-}
-
-/// The inverse of `encode_times`.
-fn decode_times(classes: &[u8], bits: &[u8]) -> Result<Vec<UnixNanos>, String> {
-    let (power, lengths) = classes.split_first().ok_or("it has no times")?;
-    if *power > 9 {
-        return Err(format!("times are multiples of 10^{power}"));
-    }
-    let scale = 10_i64.pow(u32::from(*power));
-    let (mut times, mut before) = (Vec::with_capacity(lengths.len()), 0_i64);
-    let (mut held, mut count, mut bytes) = (0_u128, 0_u32, bits.iter());
-    for length in lengths {
-        if *length > 64 {
-            return Err(format!("a time of {length} bits"));
-        }
-        let kept = u32::from(length.saturating_sub(1));
-        while count < kept {
-            held |= u128::from(*bytes.next().ok_or("bits of times end early")?) << count;
-            count += 8;
-        }
-        let low = held as u64 & !u64::MAX.checked_shl(kept).unwrap_or(0);
-        held >>= kept;
-        count -= kept;
-        let difference = if *length == 0 { 0 } else { 1 << kept | low };
-        before = before.wrapping_add(unzigzag(difference));
-        times.push(before.wrapping_mul(scale));
-    }
-    if bytes.next().is_some() { Err("more bits of times than times have".into()) } else { Ok(times) }
 }
 
 /// As [`super::encode`] writes them: one byte when all are the same, else all.

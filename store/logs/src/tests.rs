@@ -5,6 +5,7 @@
 //! - [`ids`]: how often a question for ids reads.
 //! - [`lookahead`]: indexes are read at once.
 //! - [`block`]: its bytes, and damage to them.
+//! - [`packs`]: chunks of several streams that are stored as one.
 //! - [`count`]: counts are those of the lines, and which chunks are opened for them.
 //! - [`hidden`]: what is deleted or past its retention is as if it were not there.
 //! - [`head`]: lines that are not sealed, and their tail.
@@ -41,6 +42,7 @@ mod ids;
 mod line;
 mod list;
 mod lookahead;
+mod packs;
 mod skipping;
 
 const PARTITION: u32 = 5;

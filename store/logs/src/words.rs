@@ -139,6 +139,30 @@ impl Distinct {
     }
 }
 
+/// Which numbers the chunk at hand has had, of those that a pack gives out.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The chunk, counted from one, and of each number the last one that had it.
+    chunk: u32,
+    last: Vec<u32>,
+}
+
+impl Seen {
+    /// The next chunk has had none.
+    pub(crate) fn begin(&mut self) {
+        self.chunk += 1;
+    }
+
+    /// Whether the chunk has not had it before.
+    pub(crate) fn is_new(&mut self, number: u32) -> bool {
+        let number = number as usize;
+        if number >= self.last.len() {
+            self.last.resize(number + 1, 0);
+        }
+        std::mem::replace(&mut self.last[number], self.chunk) != self.chunk
+    }
+}
+
 /// Gathers distinct variables.
 #[derive(Default)]
 pub(crate) struct WordSet {

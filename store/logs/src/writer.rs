@@ -1,14 +1,15 @@
-//! Chunks as a block: streams, data, directory, index and places. Drawn in `docs/formats/logs_block.md`.
+//! Packs of chunks as a block: streams, data, directory, index and places. Drawn in `docs/formats/logs_block.md`.
 
 use std::collections::HashMap;
 
-use super::chunk::EncodedChunk;
+use super::chunk::{EncodedChunk, PackedChunk};
 use super::details::DetailsBuilder;
 use super::index::IndexBuilder;
 use super::places::{PlaceRun, PlacesBuilder};
 use super::rollup::{self, ROLLUP_BYTES_MAX};
 use super::schema::{CHUNKS, ChunkMeta, DETAILS, DIRECTORY, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
 use super::stored::StoredLines;
+use super::tokens::Tokens;
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockData;
 use weir_blocks::columns::{put_bytes, put_varint, put_zigzag};
@@ -28,10 +29,13 @@ pub(crate) struct BlockLimits {
 const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 192 << 20 };
 const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
 
+/// Stands in the directory for the length of a pack where a chunk lies in the pack of the chunk before.
+pub(super) const IN_THE_PACK_BEFORE: usize = 0;
+
 /// A row of the directory without its roll-ups, at most.
 const META_BYTES_MAX: usize = 96;
 
-/// Takes chunks: all of a stream together and in the order of their lines. Begins another block of its own accord where
+/// Takes packs: all chunks of a stream together and in the order of their lines. Begins another block of its own accord where
 /// one could not be read again.
 pub(crate) struct BlockWriter {
     limits: BlockLimits,
@@ -39,10 +43,20 @@ pub(crate) struct BlockWriter {
     closed: Vec<BuiltBlock>,
 }
 
+/// A chunk, as far as it is known without its pack.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    stream: &'a StreamKey,
+    meta: &'a ChunkMeta,
+    tokens: &'a Tokens,
+    runs: &'a [PlaceRun],
+}
+
 struct OpenBlock {
     /// Encoded, without their count.
     streams: Vec<u8>,
     indexes: HashMap<StreamKey, u32>,
+    /// Packs, one after the other.
     chunks: Vec<u8>,
     /// Rows of the directory, without their count.
     directory: Vec<u8>,
@@ -64,15 +78,38 @@ impl BlockWriter {
         Ok(Self { limits, open: OpenBlock::new()?, closed: Vec::new() })
     }
 
-    /// The next chunk.
+    /// The next chunk, alone in its pack.
     pub(crate) fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
         let runs = StoredLines::open(chunk.bytes.clone()).and_then(|lines| lines.place_runs());
         let runs = runs.map_err(|error| StoreError::engine("build a block", error))?;
-        if self.open.count > 0 && !self.open.has_room(stream, chunk, &runs, self.limits) {
+        let row = Row { stream, meta: &chunk.meta, tokens: &chunk.tokens, runs: &runs };
+        self.push_rows(&chunk.bytes, std::iter::once(row))
+    }
+
+    /// The next pack.
+    pub(crate) fn push_pack<'a>(
+        &mut self,
+        bytes: &[u8],
+        chunks: impl Iterator<Item = (&'a StreamKey, &'a PackedChunk)> + Clone,
+    ) -> Result<(), StoreError> {
+        let row = |(stream, chunk): (&'a StreamKey, &'a PackedChunk)| Row {
+            stream,
+            meta: &chunk.meta,
+            tokens: &chunk.tokens,
+            runs: &chunk.runs,
+        };
+        self.push_rows(bytes, chunks.map(row))
+    }
+
+    fn push_rows<'a>(&mut self, bytes: &[u8], rows: impl Iterator<Item = Row<'a>> + Clone) -> Result<(), StoreError> {
+        if self.open.count > 0 && !self.open.has_room(rows.clone(), self.limits) {
             let full = std::mem::replace(&mut self.open, OpenBlock::new()?);
             self.closed.push(full.finish()?);
         }
-        self.open.push(stream, chunk, runs)
+        let lengths = std::iter::once(bytes.len()).chain(std::iter::repeat(IN_THE_PACK_BEFORE));
+        rows.zip(lengths).try_for_each(|(row, length)| self.open.push(&row, length))?;
+        self.open.chunks.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// The blocks, mostly one; none when there was no chunk.
@@ -99,14 +136,22 @@ impl OpenBlock {
         })
     }
 
-    fn has_room(&self, stream: &StreamKey, chunk: &EncodedChunk, runs: &[PlaceRun], limits: BlockLimits) -> bool {
-        let directory = self.directory.len() + META_BYTES_MAX + chunk.meta.rollups.len() * ROLLUP_BYTES_MAX;
-        let streams = if self.indexes.contains_key(stream) { 0 } else { self.streams.len() + stream_bytes(stream) };
-        let largest = directory.max(self.details.bytes_with(&chunk.meta)).max(streams).max(self.places.memory_with(runs.len()));
+    fn has_room<'a>(&self, rows: impl Iterator<Item = Row<'a>>, limits: BlockLimits) -> bool {
+        let (mut directory, mut details, mut streams, mut runs) = (self.directory.len(), self.details.bytes(), 0, 0);
+        for row in rows {
+            directory += META_BYTES_MAX + row.meta.rollups.len() * ROLLUP_BYTES_MAX;
+            details += self.details.bytes_of(row.meta);
+            streams += if self.indexes.contains_key(row.stream) { 0 } else { stream_bytes(row.stream) };
+            runs += row.runs.len();
+        }
+        let streams = if streams > 0 { self.streams.len() + streams } else { 0 };
+        let largest = directory.max(details).max(streams).max(self.places.memory_with(runs));
         largest <= limits.section_bytes && self.index.memory() <= limits.index_bytes
     }
 
-    fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk, runs: Vec<PlaceRun>) -> Result<(), StoreError> {
+    /// `length` is that of its pack, or [`IN_THE_PACK_BEFORE`].
+    fn push(&mut self, row: &Row<'_>, length: usize) -> Result<(), StoreError> {
+        let Row { stream, meta, tokens, runs } = *row;
         let index = match self.indexes.get(stream) {
             Some(index) => *index,
             None => {
@@ -116,18 +161,17 @@ impl OpenBlock {
                 index
             }
         };
-        self.index.push(&chunk.tokens)?;
-        self.places.push(self.count, runs.into_iter());
+        self.index.push(tokens)?;
+        self.places.push(self.count, runs.iter().copied());
         put_varint(&mut self.directory, u64::from(index));
-        put_varint(&mut self.directory, chunk.bytes.len() as u64);
-        put_meta(&mut self.directory, &chunk.meta);
-        self.details.push(&chunk.meta);
-        self.chunks.extend_from_slice(&chunk.bytes);
+        put_varint(&mut self.directory, length as u64);
+        put_meta(&mut self.directory, meta);
+        self.details.push(meta);
         self.count += 1;
-        self.summary.first = self.summary.first.min(chunk.meta.first);
-        self.summary.last = self.summary.last.max(chunk.meta.last);
-        self.summary.records += u64::from(chunk.meta.count);
-        self.summary.raw_bytes += chunk.meta.body_bytes;
+        self.summary.first = self.summary.first.min(meta.first);
+        self.summary.last = self.summary.last.max(meta.last);
+        self.summary.records += u64::from(meta.count);
+        self.summary.raw_bytes += meta.body_bytes;
         Ok(())
     }
 
@@ -147,7 +191,7 @@ impl OpenBlock {
 }
 
 /// Bytes of [`put_stream`], at most.
-fn stream_bytes(stream: &StreamKey) -> usize {
+pub(super) fn stream_bytes(stream: &StreamKey) -> usize {
     let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len() + 20).sum();
     stream.tenant.len() + 20 + labels
 }

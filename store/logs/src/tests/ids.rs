@@ -125,7 +125,7 @@ fn chunks_that_are_read_ahead_are_paid_once() {
     let (_, reader, block, _, _) = many_pages(options(8 << 20));
     let filters = contains(&id(777));
     let chunks = block.candidates(&TokenPredicate::of(&filters)).unwrap().unwrap();
-    let expected: u64 = chunks.iter().map(|chunk| block.chunk_bytes(chunk) as u64).sum();
+    let expected: u64 = chunks.iter().map(|chunk| block.pack_bytes(chunk)).sum();
     let budget = Bytes::ending_after(u64::MAX);
     reader.visit(&select(filters), &budget, &mut Collect::default()).unwrap();
     assert_eq!(*budget.read.lock().unwrap(), expected);
