@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::block::LogsBlock;
+use super::builder::chunk_bytes;
 use super::chunks_in_order::ChunksInOrder;
 use super::packs::PackBuilder;
 use super::schema::{Place, StreamKey};
@@ -72,7 +73,7 @@ fn merge_without(
                 continue;
             }
             let bytes = bytes_of.get(&(stream, partition)).copied().unwrap_or_default();
-            packs.begin(stream, partition, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+            packs.begin(stream, partition, bytes)?;
             lines.each(&mut |id, record| {
                 if hidden.has(record.timestamp, record.body) {
                     *left_out += 1;
@@ -85,12 +86,14 @@ fn merge_without(
     packs.finish()
 }
 
-/// Of each stream and partition the bytes of its lines in all blocks.
-fn stream_bytes(blocks: &[Arc<LogsBlock>]) -> HashMap<(&StreamKey, u32), u64> {
+/// Of each stream and partition the bytes of its lines in all blocks, before compression and without ids and attributes.
+fn stream_bytes(blocks: &[Arc<LogsBlock>]) -> HashMap<(&StreamKey, u32), usize> {
     let mut bytes = HashMap::new();
     for block in blocks {
         for chunk in 0..block.chunks() {
-            *bytes.entry((block.stream(chunk), block.meta(chunk).partition)).or_default() += block.meta(chunk).body_bytes;
+            let meta = block.meta(chunk);
+            let own = chunk_bytes(meta.count as usize, meta.body_bytes as usize, false, 0);
+            *bytes.entry((block.stream(chunk), meta.partition)).or_default() += own;
         }
     }
     bytes

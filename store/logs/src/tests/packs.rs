@@ -21,7 +21,9 @@ fn streams(engine: &LogsEngine, tenants: [&'static str; 3]) -> Vec<BuiltBlock> {
 }
 
 fn counted(engine: &LogsEngine, built: &BuiltBlock) -> (LogsReader, Arc<LogsBlock>, Arc<Strict>) {
-    let blob = Arc::new(Strict(MemoryBlob::new("packs", built.data.encode(Kind::Logs)), Mutex::default()));
+    // What is opened is known by its path.
+    let path = format!("packs-{:08x}", crc32c::crc32c(&built.data.encode(Kind::Logs)));
+    let blob = Arc::new(Strict(MemoryBlob::new(path, built.data.encode(Kind::Logs)), Mutex::default()));
     let block = Arc::new(engine.open(Arc::clone(&blob) as Arc<dyn Blob>).unwrap());
     engine.verify(&block, &built.summary).unwrap();
     blob.1.lock().unwrap().clear();
@@ -72,7 +74,7 @@ fn tenants_do_not_share_a_pack() {
 fn large_chunks_are_alone_and_between_them_streams_share() {
     let engine = engine(2000);
     let head = engine.head();
-    for (pod, lines) in [1, 1, 30, 1, 1, 30, 30, 1].into_iter().enumerate() {
+    for (pod, lines) in [1, 1, 40, 1, 1, 40, 40, 1].into_iter().enumerate() {
         let lines = (0..lines).map(|i| TestLine::new(i, &format!("a line of some length {i}"))).collect();
         let stream = Labels::from_pairs([("pod", format!("p{pod}"))]);
         insert(&head, pod as u64, &[TestSection { tenant: "a", stream, lines }]);
@@ -151,5 +153,5 @@ fn directories_of_version_1_are_read_and_merged() {
 
 /// Of which no two chunks share a pack.
 fn engine_of_single_chunks() -> LogsEngine {
-    engine(800)
+    engine(500)
 }
