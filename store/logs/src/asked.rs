@@ -1,13 +1,15 @@
-//! What was found out of a pack for the chunk that was asked last. A pack's templates, words and contexts are the same for all of its
-//! chunks, which are mostly asked one after the other: each is looked at once.
+//! The pack of the chunk that a request asked last, and what was found out of it. Chunks of a pack are mostly asked one after the other:
+//! it is read, paid and unpacked once, and its templates, words and contexts, which all of them share, are looked at once.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use weir_model::select::Mention;
 
+use super::block::LogsBlock;
 use super::constant::Passing;
 use super::needle::Candidates;
+use super::opened::OpenedPack;
 
 /// Of the pack that was asked last, by its identity.
 #[derive(Default)]
@@ -40,6 +42,29 @@ impl<T> Last<T> {
         let found = Arc::new(find()?);
         *self.0.lock() = Some((pack, Arc::clone(&found)));
         Ok(found)
+    }
+}
+
+/// The pack that a request has opened last, whether or not the cache for all requests keeps it.
+#[derive(Default)]
+pub(crate) struct HeldPack(Mutex<Option<Held>>);
+
+/// Its block, its number in it, and the pack.
+type Held = (Arc<LogsBlock>, u32, Arc<OpenedPack>);
+
+impl HeldPack {
+    /// The pack of a chunk, if it is that.
+    pub(crate) fn get(&self, block: &Arc<LogsBlock>, chunk: u32) -> Option<Arc<OpenedPack>> {
+        let held = self.0.lock();
+        let own = held.as_ref().filter(|(own, number, _)| Arc::ptr_eq(own, block) && *number == block.pack_of(chunk));
+        own.map(|(_, _, pack)| Arc::clone(pack))
+    }
+
+    /// Holds the pack of a chunk in place of another.
+    pub(crate) fn hold(&self, block: &Arc<LogsBlock>, chunk: u32, pack: &Arc<OpenedPack>) {
+        let held = (Arc::clone(block), block.pack_of(chunk), Arc::clone(pack));
+        // What goes is dropped without the lock.
+        let _before = self.0.lock().replace(held);
     }
 }
 

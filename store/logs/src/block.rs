@@ -14,7 +14,7 @@ use weir_model::wire::Kind;
 use super::chunk::{EncodedChunk, Lines};
 use super::chunks_in_order::ChunksInOrder;
 use super::details;
-use super::directory::{Directory, PackEntry, decode_directory, decode_streams, unpack};
+use super::directory::{Directory, PackEntry, Sharing, decode_directory, decode_streams, unpack};
 use super::index::{BlockIndex, Grams, IndexCache, Known, Turns, read_grams};
 use super::opened::{OpenedPack, OpenedPacks};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
@@ -62,8 +62,9 @@ impl LogsBlock {
         let streams = unpack(&reader.section(STREAMS)?).and_then(|bytes| decode_streams(&bytes)).map_err(wrong(STREAMS))?;
         let chunks = if reader.section_len(CHUNKS).is_some() { CHUNKS } else { CHUNKS_ONE };
         let length = reader.section_len(chunks).unwrap_or_default();
-        let decode = |bytes: Vec<u8>| decode_directory(&bytes, streams.len(), length);
         let name = if reader.section_len(DIRECTORY).is_some() { DIRECTORY } else { DIRECTORY_ONE };
+        let sharing = if name == DIRECTORY && chunks == CHUNKS { Sharing::Packs } else { Sharing::Nothing };
+        let decode = |bytes: Vec<u8>| decode_directory(&bytes, &streams, length, sharing);
         let mut directory = unpack(&reader.section(name)?).and_then(decode).map_err(wrong(name))?;
         if reader.section_len(DETAILS).is_some() {
             let metas = directory.chunks.iter_mut().map(|entry| &mut entry.meta);
@@ -110,11 +111,6 @@ impl LogsBlock {
     /// The number of a chunk's pack.
     pub(crate) fn pack_of(&self, chunk: u32) -> u32 {
         self.directory.chunks[chunk as usize].pack
-    }
-
-    /// Earliest and latest time of a chunk's pack.
-    pub(crate) fn pack_times(&self, chunk: u32) -> (UnixNanos, UnixNanos) {
-        self.directory.pack(chunk).times
     }
 
     /// Earliest and latest time; `None` when it has no chunk.
@@ -227,6 +223,7 @@ impl LogsBlock {
         for chunk in 0..self.chunks() {
             let lines = chunks.lines(chunk)?;
             lines.load()?;
+            self.check_times(chunk, &lines)?;
             count += lines.len()? as u64;
             places.push(chunk, lines.place_runs()?.into_iter());
         }
@@ -239,12 +236,22 @@ impl LogsBlock {
         BlockIndex { cache: &cache, ..self.index(&NoBudget) }.verify()
     }
 
+    fn check_times(&self, chunk: u32, lines: &SourceLines) -> Result<(), StoreError> {
+        let said = (self.meta(chunk).first, self.meta(chunk).last);
+        match lines.span()? {
+            Some(span) if span != said => {
+                Err(self.wrong_chunk(chunk, &format!("its lines are of {span:?}, the directory says {said:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads and opens a chunk, of which nothing is unpacked yet. Errors with `Corrupt` that names block and chunk.
     pub(crate) fn lines(&self, chunk: u32) -> Result<SourceLines, StoreError> {
         let bytes = self.bytes_of(chunk)?;
         match self.chunks {
             CHUNKS_ONE => self.decode_one(chunk, &bytes),
-            _ => Ok(self.lines_of(chunk, Arc::new(self.stored(chunk, bytes)?).into())),
+            _ => Ok(self.lines_of(chunk, Arc::new(self.stored(chunk, bytes)?.into()))),
         }
     }
 
@@ -260,26 +267,20 @@ impl LogsBlock {
     }
 
     /// A chunk of its pack.
-    pub(crate) fn lines_of(&self, chunk: u32, pack: OpenedPack) -> SourceLines {
+    pub(crate) fn lines_of(&self, chunk: u32, pack: Arc<OpenedPack>) -> SourceLines {
         SourceLines::stored(pack, self.directory.lines(chunk), ChunkName { path: Arc::clone(&self.path), chunk: Some(chunk) })
     }
 
-    /// The same for a query, which others may soon ask again: of one that was opened lately nothing is read.
-    pub(crate) fn opened(&self, chunk: u32) -> Result<SourceLines, StoreError> {
-        if self.chunks == CHUNKS_ONE {
-            return self.lines(chunk);
-        }
-        let pack = self.opened.get(self.pack_key(chunk), || self.stored(chunk, self.bytes_of(chunk)?))?;
-        Ok(self.lines_of(chunk, pack))
+    /// The pack of a chunk for a query, which others may soon ask again: of one that was opened lately nothing is read. Not of chunks of
+    /// version 1.
+    pub(crate) fn opened(&self, chunk: u32) -> Result<OpenedPack, StoreError> {
+        let key = (Arc::clone(&self.path), self.pack_of(chunk));
+        self.opened.get(key, || self.stored(chunk, self.bytes_of(chunk)?))
     }
 
-    /// Whether the pack of a chunk was opened lately, and is kept.
-    pub(crate) fn is_opened(&self, chunk: u32) -> bool {
-        self.opened.has(&self.pack_key(chunk))
-    }
-
-    fn pack_key(&self, chunk: u32) -> (Arc<str>, u32) {
-        (Arc::clone(&self.path), self.pack_of(chunk))
+    /// Whether chunks are those of packs, and not of version 1.
+    pub(crate) fn has_packs(&self) -> bool {
+        self.chunks != CHUNKS_ONE
     }
 
     /// The pack of a chunk, from its bytes; what is wrong with it is said of that chunk.
@@ -291,7 +292,7 @@ impl LogsBlock {
 
     /// Whether a chunk that is read ahead is kept for who opens it.
     pub(crate) fn keeps_chunks(&self) -> bool {
-        self.chunks != CHUNKS_ONE && self.opened.keeps()
+        self.has_packs() && self.opened.keeps()
     }
 
     /// Reads a chunk for who opens it next; an error is reported to them. Nothing is read where nothing is kept.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::block::LogsBlock;
+use super::opened::OpenedPack;
 use super::source_lines::SourceLines;
-use super::stored::StoredLines;
 use weir_blocks::StoreError;
 
 /// Read at once, and a pack that is larger: little beside what a merge takes for each block.
@@ -20,7 +20,7 @@ pub(crate) struct ChunksInOrder<'a> {
     read: Bytes,
     start: u64,
     /// The pack that was opened last, by its number.
-    opened: Option<(u32, Arc<StoredLines>)>,
+    opened: Option<(u32, Arc<OpenedPack>)>,
 }
 
 impl<'a> ChunksInOrder<'a> {
@@ -40,12 +40,12 @@ impl<'a> ChunksInOrder<'a> {
                 if let Some(lines) = self.block.decoded_one(chunk, &bytes) {
                     return lines;
                 }
-                let pack = Arc::new(self.block.stored(chunk, bytes)?);
+                let pack = Arc::new(self.block.stored(chunk, bytes)?.into());
                 self.opened = Some((number, Arc::clone(&pack)));
                 pack
             }
         };
-        Ok(self.block.lines_of(chunk, pack.into()))
+        Ok(self.block.lines_of(chunk, pack))
     }
 
     /// The pack of a chunk as it is stored.

@@ -55,7 +55,7 @@ impl<'a> Counter<'a> {
             let mut left = known.filter(|_| !told_apart).map_or(Ok(Left::All), |known| self.add_rollups(known, plan))?;
             if left != Left::Nothing
                 && chunk.may_match(plan)
-                && let Some(lines) = chunk.open(self.budget, coverage)?
+                && let Some(lines) = chunk.open(plan, self.budget, coverage)?
             {
                 // Of ids it is known only now whether there are any.
                 let is_plain = self.by.all && lines.are_plain();

@@ -7,7 +7,6 @@ use weir_blocks::columns::Reader;
 use weir_blocks::limits::check_unpacked;
 use weir_blocks::packed::unzstd;
 use weir_model::label::Labels;
-use weir_model::time::UnixNanos;
 
 use super::rollup;
 use super::schema::{ChunkMeta, LEVEL_FATAL, StreamKey};
@@ -34,8 +33,13 @@ pub(super) struct PackEntry {
     pub(super) bytes: Range<u64>,
     pub(super) chunks: Range<u32>,
     pub(super) lines: u32,
-    /// Earliest and latest.
-    pub(super) times: (UnixNanos, UnixNanos),
+}
+
+/// Whether several chunks may be one pack: not in blocks of earlier builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    Nothing,
+    Packs,
 }
 
 impl Directory {
@@ -85,19 +89,21 @@ pub(super) fn decode_streams(bytes: &[u8]) -> Result<Vec<StreamKey>, String> {
     Ok(streams)
 }
 
-/// Of a block with so many streams and so many bytes of chunks. Errors are sentences.
-pub(super) fn decode_directory(bytes: &[u8], streams: usize, length: u64) -> Result<Directory, String> {
+/// Of a block with these streams and so many bytes of chunks. Errors are sentences.
+pub(super) fn decode_directory(bytes: &[u8], streams: &[StreamKey], length: u64, sharing: Sharing) -> Result<Directory, String> {
     let mut reader = Reader::new(bytes);
-    let (mut chunks, mut packs) = (Vec::new(), Vec::<PackEntry>::new());
+    let (mut chunks, mut packs) = (Vec::<ChunkEntry>::new(), Vec::<PackEntry>::new());
     for chunk in 0..reader.count("chunks", 12)? {
         let stream = reader.varint_u32("stream")?;
-        if stream as usize >= streams {
-            return Err(format!("chunk {chunk} is of stream {stream} of {streams}"));
-        }
+        let Some(StreamKey { tenant, .. }) = streams.get(stream as usize) else {
+            return Err(format!("chunk {chunk} is of stream {stream} of {}", streams.len()));
+        };
         let (own, meta) = (reader.varint("length of a chunk")?, decode_meta(&mut reader)?);
         let first_line = if own == IN_THE_PACK_BEFORE as u64 {
-            let before: Option<&ChunkEntry> = chunks.last();
-            if before.is_none_or(|before| before.meta.partition != meta.partition) {
+            let is_alike = |before: &&ChunkEntry| {
+                before.meta.partition == meta.partition && streams[before.stream as usize].tenant == *tenant
+            };
+            if sharing == Sharing::Nothing || chunks.last().filter(is_alike).is_none() {
                 return Err(format!("chunk {chunk} of partition {} has no pack", meta.partition));
             }
             packs
@@ -111,8 +117,7 @@ pub(super) fn decode_directory(bytes: &[u8], streams: usize, length: u64) -> Res
             if end > length {
                 return Err(format!("chunk {chunk} ends at byte {end} of {length}"));
             }
-            let times = (meta.first, meta.last);
-            packs.push(PackEntry { bytes: start..end, chunks: chunk as u32..chunk as u32 + 1, lines: meta.count, times });
+            packs.push(PackEntry { bytes: start..end, chunks: chunk as u32..chunk as u32 + 1, lines: meta.count });
             0
         };
         chunks.push(ChunkEntry { stream, pack: packs.len() as u32 - 1, first_line, meta });
@@ -127,7 +132,6 @@ impl PackEntry {
         let before = self.lines;
         self.lines = before.checked_add(meta.count)?;
         self.chunks.end += 1;
-        self.times = (self.times.0.min(meta.first), self.times.1.max(meta.last));
         Some(before)
     }
 }

@@ -5,6 +5,7 @@ use weir_model::log::LogRecord;
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, OwnedLine, ReadError};
 
+use super::asked::HeldPack;
 use super::engine::LogsEngine;
 use super::schema::{Place, StreamKey};
 use super::source::Source;
@@ -123,7 +124,7 @@ fn find_in(
 
 /// Opens a chunk and checks all of it, so that nothing of it cannot be read later.
 fn open(source: &Source, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
-    let Some(lines) = source.open(budget, coverage)? else { return Ok(None) };
+    let Some(lines) = source.open(&HeldPack::default(), budget, coverage)? else { return Ok(None) };
     Ok(match lines.load() {
         Ok(()) => Some(lines),
         Err(error) => {

@@ -44,11 +44,6 @@ impl OpenedPacks {
         self.0.capacity() > 0
     }
 
-    /// Whether a pack is there.
-    pub(crate) fn has(&self, key: &Key) -> bool {
-        self.0.contains_key(key)
-    }
-
     /// A pack, opened by `open` when it is not there. Two that miss at once open it twice, which is harmless.
     pub(crate) fn get(&self, key: Key, open: impl FnOnce() -> Result<StoredLines, StoreError>) -> Result<OpenedPack, StoreError> {
         let (lines, known) = match self.0.get(&key) {
@@ -66,10 +61,10 @@ pub(crate) struct OpenedPack {
     home: Option<(OpenedPacks, Key, u64)>,
 }
 
-impl From<Arc<StoredLines>> for OpenedPack {
+impl From<StoredLines> for OpenedPack {
     /// One that goes to no cache.
-    fn from(lines: Arc<StoredLines>) -> Self {
-        Self { lines, home: None }
+    fn from(lines: StoredLines) -> Self {
+        Self { lines: Arc::new(lines), home: None }
     }
 }
 

@@ -6,7 +6,7 @@ use weir_blocks::engine::BuiltBlock;
 use weir_blocks::limits::UNPACKED_BYTES_MAX;
 use weir_model::log::LogRecord;
 
-use super::builder::{COLUMN_GROWTH_MAX, OpenChunk};
+use super::builder::{COLUMN_GROWTH_MAX, OpenChunk, record_bytes};
 use super::chunk::EncodedChunk;
 use super::schema::{Place, StreamKey};
 use super::writer::{BlockWriter, stream_bytes};
@@ -76,7 +76,9 @@ impl<'a> PackBuilder<'a> {
     pub(crate) fn push(&mut self, place: Place, record: LogRecord<'_>) -> Result<(), StoreError> {
         let open = self.open.as_ref().expect("invariant: a stream has begun");
         let limit = UNPACKED_BYTES_MAX / COLUMN_GROWTH_MAX;
-        let is_full = open.own_bytes() >= self.chunk_bytes || !open.lines.has_room(&record, limit);
+        // It was to be small: what its lines have beside their bodies is not known before.
+        let is_large = || open.chunks.len() > 1 && open.own_bytes() + record_bytes(&record) >= self.pack_bytes / ALONE_PART;
+        let is_full = open.own_bytes() >= self.chunk_bytes || !open.lines.has_room(&record, limit) || is_large();
         if is_full && open.lines.len() > 0 {
             let ((stream, _), partition) = (open.chunks[open.chunks.len() - 1], open.partition);
             self.close()?;

@@ -47,18 +47,6 @@ pub(crate) fn runs(places: &[Place]) -> impl Iterator<Item = PlaceRun> {
     places.chunk_by(follows).map(run)
 }
 
-/// Of the runs of a pack's lines those of some of them.
-pub(crate) fn within(runs: Vec<PlaceRun>, lines: Range<usize>) -> Vec<PlaceRun> {
-    let mut at = 0;
-    let part = |run: PlaceRun| {
-        let (start, end) = (lines.start.max(at), lines.end.min(at + run.lines as usize));
-        let ordinal = run.ordinal + start.saturating_sub(at) as u32;
-        at += run.lines as usize;
-        (start < end).then(|| PlaceRun { ordinal, lines: (end - start) as u32, ..run })
-    };
-    runs.into_iter().filter_map(part).collect()
-}
-
 /// Appends the column of a pack.
 pub(crate) fn put_column(out: &mut Vec<u8>, places: &[Place]) {
     put_varint(out, runs(places).count() as u64);

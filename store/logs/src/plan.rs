@@ -5,6 +5,7 @@ use weir_model::scope::Scope;
 use weir_model::select::{LogSelect, Mention};
 use weir_model::time::{TimeRange, UnixNanos};
 
+use super::asked::HeldPack;
 use super::filter::Filters;
 use super::predicate::{TokenPredicate, labels_of, may_be_among};
 use super::rollup::Rollups;
@@ -24,6 +25,8 @@ pub struct LogsPlan {
     /// Of chunks with lines that pass the filters.
     pub(crate) tokens: TokenPredicate,
     pub(crate) mention: Option<MentionPlan>,
+    /// The pack that was opened last for it.
+    pub(crate) held: HeldPack,
 }
 
 /// A compiled [`Mention`].
@@ -46,6 +49,7 @@ impl LogsPlan {
             filters: Filters::new(&select.filters),
             tokens: TokenPredicate::of(&select.filters),
             mention: None,
+            held: HeldPack::default(),
         }
     }
 

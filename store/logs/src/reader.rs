@@ -114,7 +114,7 @@ impl LogReader for LogsReader {
                 if !chunk.may_match(&plan) {
                     continue;
                 }
-                let Some(lines) = chunk.open(budget, &mut coverage)? else { continue };
+                let Some(lines) = chunk.open(&plan, budget, &mut coverage)? else { continue };
                 let flow = if plan.newest_first() {
                     let mut newest = Newest::new(&chunk.stream, visitor);
                     lines.give(plan.range, &plan.filters, chunk.mention(&plan), &mut newest)
@@ -139,13 +139,13 @@ impl LogReader for LogsReader {
 
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let (mut coverage, mut streams) = (Coverage::default(), BTreeSet::new());
-        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, _, coverage| {
+        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, plan, coverage| {
             // Of a stream whose lines are all hidden not even the name is told.
             if streams.contains(&chunk.stream) {
                 return Ok(ControlFlow::Continue(()));
             }
             let lines =
-                if chunk.source.may_hide() { chunk.open(budget, coverage)?.map(|lines| lines.len()) } else { Some(Ok(1)) };
+                if chunk.source.may_hide() { chunk.open(plan, budget, coverage)?.map(|lines| lines.len()) } else { Some(Ok(1)) };
             match lines {
                 Some(Err(error)) => coverage.miss(error.to_string()),
                 Some(Ok(lines)) if lines > 0 => {
@@ -179,7 +179,7 @@ impl LogReader for LogsReader {
             if !chunk.may_match(plan) {
                 return Ok(ControlFlow::Continue(()));
             }
-            let Some(lines) = chunk.open(budget, coverage)? else { return Ok(ControlFlow::Continue(())) };
+            let Some(lines) = chunk.open(plan, budget, coverage)? else { return Ok(ControlFlow::Continue(())) };
             Ok(lines.templates((plan.range, buckets), &plan.filters, take).unwrap_or_else(|error| {
                 coverage.miss(error.to_string());
                 ControlFlow::Continue(())

@@ -12,6 +12,7 @@ use weir_model::log::LogRecord;
 use weir_model::select::{Buckets, Budget, Coverage, LogVisitor, Mention, NoBudget, ReadError, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
+use super::asked::HeldPack;
 use super::block::LogsBlock;
 use super::head::LogsHead;
 use super::index::Known;
@@ -19,7 +20,7 @@ use super::lookahead::IndexMatches;
 use super::newest::Newest;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
-use super::schema::{Place, StreamKey};
+use super::schema::{ChunkMeta, Place, StreamKey};
 use super::source::{Lies, Source};
 use super::source_lines::SourceLines;
 use weir_blocks::StoreError;
@@ -96,7 +97,7 @@ impl Chunk {
         plan: &LogsPlan,
         take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
-        self.source.lines()?.visit(range, &plan.filters, None, take)
+        self.source.lines(&HeldPack::default())?.visit(range, &plan.filters, None, take)
     }
 
     /// The same from the last line to the first, of those lines only that the visitor wants by their times.
@@ -106,17 +107,17 @@ impl Chunk {
         plan: &LogsPlan,
         visitor: &mut dyn LogVisitor,
     ) -> Result<ControlFlow<()>, StoreError> {
-        self.source.lines()?.give(range, &plan.filters, None, &mut Newest::new(&self.stream, visitor))
+        self.source.lines(&HeldPack::default())?.give(range, &plan.filters, None, &mut Newest::new(&self.stream, visitor))
     }
 
     /// Gives the times of lines in the range, in source order; nothing else is unpacked. Errors with `Corrupt`.
     pub fn line_times(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos)) -> Result<(), StoreError> {
-        self.source.lines()?.times(range, take)
+        self.source.lines(&HeldPack::default())?.times(range, take)
     }
 
     /// Counts the lines in the plan's range that pass by what is constant of their texts. Errors with `Corrupt`.
     pub fn templates(&self, plan: &LogsPlan, buckets: Buckets, take: TakeTemplate<'_>) -> Result<ControlFlow<()>, StoreError> {
-        self.source.lines()?.templates((plan.range, buckets), &plan.filters, take)
+        self.source.lines(&HeldPack::default())?.templates((plan.range, buckets), &plan.filters, take)
     }
 
     /// Where it lies when that is in a block.
@@ -133,8 +134,16 @@ impl Chunk {
     }
 
     /// Opens it within a budget: see [`Source::open`].
-    pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
-        if self.fetched.get() { self.source.open_paid(budget, coverage) } else { self.source.open(budget, coverage) }
+    pub(crate) fn open(
+        &self,
+        plan: &LogsPlan,
+        budget: &dyn Budget,
+        coverage: &mut Coverage,
+    ) -> Result<Option<SourceLines>, ReadError> {
+        match self.fetched.get() {
+            true => self.source.open_paid(&plan.held, budget, coverage),
+            false => self.source.open(&plan.held, budget, coverage),
+        }
     }
 
     /// Its block when the index of that has not been asked yet.
@@ -229,11 +238,16 @@ impl Segment<LogsPlan> for LogsBlock {
         let asked = Rc::new(AskedIndex::default());
         let block = Arc::clone(&self);
         let list = move || {
-            // All of a pack together: it is opened once.
-            let order = |(chunk, _)| (plan.turn(block.pack_times(chunk)), chunk);
-            let mut chunks: Vec<(ChunkOrder, u32)> = block.select(&plan).map(order).collect();
+            let selected: Vec<(u32, &ChunkMeta)> = block.select(&plan).collect();
+            let mut chunks = Vec::with_capacity(selected.len());
+            // All of a pack together, so that it is opened once: by the earliest or latest of those that are selected.
+            for of_pack in selected.chunk_by(|a, b| block.pack_of(a.0) == block.pack_of(b.0)) {
+                let orders = of_pack.iter().map(|(_, meta)| plan.order(meta));
+                let first = orders.clone().min();
+                chunks.extend(orders.zip(of_pack).map(|(own, (chunk, _))| (first, block.pack_of(*chunk), own, *chunk)));
+            }
             chunks.sort_unstable();
-            chunks
+            chunks.into_iter().filter_map(|(first, _, _, chunk)| Some((first?, chunk))).collect()
         };
         Box::new(listed(budget, list).filter_map(move |entry| {
             let (order, chunk) = match entry {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_model::select::{Budget, Coverage, ReadError};
 
+use super::asked::HeldPack;
 use super::block::LogsBlock;
 use super::chunk::EncodedChunk;
 use super::part::Part;
@@ -91,22 +92,33 @@ impl Source {
         }
     }
 
-    /// Opens it within a budget. One that cannot be read goes to the coverage, and the others still answer.
-    pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
+    /// Opens it within a budget, which pays for its pack unless that is held. One that cannot be read goes to the coverage, and the others
+    /// still answer.
+    pub(crate) fn open(
+        &self,
+        held: &HeldPack,
+        budget: &dyn Budget,
+        coverage: &mut Coverage,
+    ) -> Result<Option<SourceLines>, ReadError> {
         budget.check()?;
-        if let Lies::Stored(block, chunk) = &self.lies {
-            // Of a pack that is open already the others have paid.
-            let is_opened = block.is_opened(*chunk);
-            budget.read(if is_opened { block.chunk_bytes(*chunk) } else { block.pack_bytes(*chunk) })?;
+        if let Lies::Stored(block, chunk) = &self.lies
+            && held.get(block, *chunk).is_none()
+        {
+            budget.read(block.pack_bytes(*chunk))?;
         }
-        self.open_paid(budget, coverage)
+        self.open_paid(held, budget, coverage)
     }
 
     /// The same of one whose bytes the budget knows.
-    pub(crate) fn open_paid(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
+    pub(crate) fn open_paid(
+        &self,
+        held: &HeldPack,
+        budget: &dyn Budget,
+        coverage: &mut Coverage,
+    ) -> Result<Option<SourceLines>, ReadError> {
         budget.check()?;
         budget.spend(u64::from(self.meta().count))?;
-        match self.lines() {
+        match self.lines(held) {
             Ok(lines) => Ok(Some(lines)),
             Err(error) => {
                 coverage.miss(error.to_string());
@@ -115,10 +127,21 @@ impl Source {
         }
     }
 
-    /// Opens it. Errors with `Corrupt` that names block and chunk.
-    pub(crate) fn lines(&self) -> Result<SourceLines, StoreError> {
+    /// Opens it; its pack is held afterwards. Errors with `Corrupt` that names block and chunk.
+    pub(crate) fn lines(&self, held: &HeldPack) -> Result<SourceLines, StoreError> {
         let lines = match &self.lies {
-            Lies::Stored(block, chunk) => block.opened(*chunk)?,
+            Lies::Stored(block, chunk) if block.has_packs() => {
+                let pack = match held.get(block, *chunk) {
+                    Some(pack) => pack,
+                    None => {
+                        let pack = Arc::new(block.opened(*chunk)?);
+                        held.hold(block, *chunk, &pack);
+                        pack
+                    }
+                };
+                block.lines_of(*chunk, pack)
+            }
+            Lies::Stored(block, chunk) => block.lines(*chunk)?,
             Lies::Encoded(chunk) => SourceLines::of_head(chunk.bytes.clone())?,
             Lies::Parts(_, parts) => SourceLines::of_parts(Arc::clone(parts)),
         };

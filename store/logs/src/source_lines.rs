@@ -40,7 +40,7 @@ enum AllLines {
 
 /// A chunk of an opened pack.
 struct StoredChunk {
-    pack: OpenedPack,
+    pack: Arc<OpenedPack>,
     /// Which lines of the pack are its own.
     within: Range<usize>,
 }
@@ -60,7 +60,7 @@ impl ChunkName {
 
 impl SourceLines {
     /// Of a block's chunk, which has these lines of a pack.
-    pub(crate) fn stored(pack: OpenedPack, within: Range<usize>, name: ChunkName) -> Self {
+    pub(crate) fn stored(pack: Arc<OpenedPack>, within: Range<usize>, name: ChunkName) -> Self {
         AllLines::Stored(StoredChunk { pack, within }, name).into()
     }
 
@@ -69,7 +69,7 @@ impl SourceLines {
         let name = ChunkName { path: "a head's chunk".into(), chunk: None };
         let lines = StoredLines::open(bytes).map_err(|detail| name.corrupt(detail))?;
         let within = 0..lines.len();
-        Ok(Self::stored(Arc::new(lines).into(), within, name))
+        Ok(Self::stored(Arc::new(lines.into()), within, name))
     }
 
     /// Of version 1.
@@ -232,6 +232,13 @@ impl SourceLines {
         self.lines.with(self.shown()?.map_or(i, |shown| shown[i] as usize), take)
     }
 
+    /// Earliest and latest time; `None` of what is not stored in a pack.
+    pub(crate) fn span(&self) -> Result<Option<(UnixNanos, UnixNanos)>, StoreError> {
+        let Some((lines, name)) = self.whole() else { return Ok(None) };
+        let times = lines.pack.times().map_err(|detail| name.corrupt(detail))?[lines.within.clone()].iter().copied();
+        Ok(times.clone().min().zip(times.max()))
+    }
+
     /// Gives every line, in source order. Errors when one cannot be read, or with what `take` says.
     pub(crate) fn each(&self, take: &mut dyn FnMut(LineId, LogRecord<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let Some((lines, name)) = self.whole() else {
@@ -271,8 +278,8 @@ impl SourceLines {
         match &self.lines {
             AllLines::Decoded(lines) => Ok(lines.place_runs().collect()),
             AllLines::Stored(lines, name) => {
-                let runs = lines.pack.place_runs().map_err(|detail| name.corrupt(detail))?;
-                Ok(places::within(runs, lines.within.clone()))
+                let places = lines.pack.places().map_err(|detail| name.corrupt(detail))?;
+                Ok(places::runs(&places[lines.within.clone()]).collect())
             }
             AllLines::Parts(_) => Ok(Vec::new()),
         }

@@ -110,7 +110,8 @@ impl StoredLines {
         Ok(runs)
     }
 
-    fn places(&self) -> Result<&[Place], String> {
+    /// Of each line.
+    pub(super) fn places(&self) -> Result<&[Place], String> {
         cached(&self.places, || Ok(self.place_runs()?.into_iter().flat_map(PlaceRun::places).collect())).map(Vec::as_slice)
     }
 

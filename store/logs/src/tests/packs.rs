@@ -111,7 +111,7 @@ fn a_damaged_pack_costs_the_lines_of_its_chunks_and_says_so_of_each() {
 }
 
 #[test]
-fn of_a_pack_that_is_not_opened_yet_all_bytes_are_paid_and_then_shares() {
+fn a_request_reads_a_pack_once_and_pays_it_once_whatever_is_kept() {
     #[derive(Default)]
     struct Read(Mutex<Vec<u64>>);
     impl Budget for Read {
@@ -126,11 +126,39 @@ fn of_a_pack_that_is_not_opened_yet_all_bytes_are_paid_and_then_shares() {
             Ok(())
         }
     }
-    let engine = engine(1 << 20);
-    let (reader, block, _) = counted(&engine, &streams(&engine, ["a"; 3]).remove(0));
-    let budget = Read::default();
-    reader.visit(&select(Vec::new()), &budget, &mut Collect::default()).unwrap();
-    assert_eq!(*budget.0.lock().unwrap(), [block.pack_bytes(0), block.chunk_bytes(1), block.chunk_bytes(2)]);
+    for chunk_cache_bytes in [0, 1 << 20] {
+        let engine = LogsEngine::new(LogsOptions { chunk_bytes: 1 << 20, index_cache_bytes: 1 << 20, chunk_cache_bytes });
+        let (reader, block, blob) = counted(&engine, &streams(&engine, ["a"; 3]).remove(0));
+        let budget = Read::default();
+        reader.visit(&select(Vec::new()), &budget, &mut Collect::default()).unwrap();
+        assert_eq!((&*budget.0.lock().unwrap(), blob.1.lock().unwrap().len()), (&vec![block.pack_bytes(0)], 1));
+        let named = [LineFilter::Contains(vec![b" word1x ".to_vec()])];
+        let (reader, block, _) = counted(&engine, &streams(&engine, ["a"; 3]).remove(0));
+        let budget = Read::default();
+        let mut collect = Collect::default();
+        reader.visit(&select(named.to_vec()), &budget, &mut collect).unwrap();
+        assert_eq!((collect.lines.len(), &*budget.0.lock().unwrap()), (10, &vec![block.pack_bytes(0)]));
+    }
+}
+
+#[test]
+fn what_turns_out_large_leaves_the_pack_of_small_ones() {
+    let engine = engine(2000);
+    let (small, large) = (engine.head(), engine.head());
+    let stream = |pod: u64| Labels::from_pairs([("pod", format!("p{pod}"))]);
+    for pod in 0..4 {
+        let attributes =
+            |i: i64| if pod == 2 { Labels::from_pairs([("id", format!("{i}{}", "x".repeat(300)))]) } else { Labels::EMPTY };
+        let line = |i: i64| TestLine { attributes: attributes(i), ..TestLine::new(i, "a line") };
+        insert(&small, pod, &[TestSection { tenant: "a", stream: stream(pod), lines: vec![line(0)] }]);
+        insert(&large, pod + 9, &[TestSection { tenant: "a", stream: stream(pod), lines: (1..8).map(line).collect() }]);
+    }
+    let blocks: Vec<_> = [small, large].iter().map(|head| counted(&engine, &head.build().unwrap()[0]).1).collect();
+    let (reader, merged, _) = counted(&engine, &engine.merge(&blocks).unwrap()[0]);
+    let found = (0..merged.chunks()).map(|chunk| (merged.stream(chunk).labels.get("pod").to_owned(), merged.pack_of(chunk)));
+    let expected = [("p0", 0), ("p1", 0), ("p2", 0), ("p2", 1), ("p3", 2)].map(|(pod, pack)| (pod.to_owned(), pack));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    assert_eq!(visit(&reader, &select(Vec::new())).len(), 32);
 }
 
 /// Blocks of earlier builds: a directory that knows no packs.
