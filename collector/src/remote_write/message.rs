@@ -243,6 +243,11 @@ impl Version {
 }
 
 impl<'a> RawSeries<'a> {
+    /// Bytes of labels that do not lie together in the request.
+    pub fn labels_copied(&self) -> usize {
+        self.gathered.len()
+    }
+
     /// Label messages of version 1; of a series of 2.0 once they are gathered.
     pub fn labels(&self) -> &[u8] {
         if self.gathered.is_empty() { self.leading } else { &self.gathered }

@@ -176,6 +176,9 @@ impl<'a> Reading<'a> {
                 self.charges.admission.charge(self.request.list_bytes(message)?)?;
             }
             let read = self.request.read(message, &mut raw)?;
+            if raw.labels_copied() > SHORT_BYTES {
+                self.charges.admission.charge(raw.labels_copied())?;
+            }
             samples += raw.samples.len() + raw.histograms.len() + raw.exemplars.len();
             if samples > self.records_max {
                 let limit = self.records_max;

@@ -13,13 +13,15 @@ use crate::fingerprint::Fingerprint;
 /// Fingerprints that are kept while a request is read: Prometheus' requests of 2,000 series have some hundred to a few thousand symbols.
 /// More texts at more places are hashed again.
 const PRINTS_MAX: usize = 1 << 14;
+/// Odd, so that places are apart in the table.
+const PLACE_STEP: u32 = 0x9E37_79B1;
 /// Of no place.
 const NONE: u32 = u32::MAX;
 
 /// Of one request.
 pub(super) struct Symbols<'a> {
     texts: Vec<&'a [u8]>,
-    /// By the last bits of a reference; a power of two.
+    /// By the last bits of a reference and its place; a power of two.
     prints: Vec<Cell<Print>>,
 }
 
@@ -93,13 +95,12 @@ impl<'a> Symbols<'a> {
     pub fn fingerprint(&self, references: &[u32], labels_max: usize, bytes_max: usize) -> Result<(Fingerprint, usize), String> {
         let (mut whole, mut bytes) = (Fingerprint::default(), 0);
         for (place, reference) in (0..).zip(references) {
-            match self.print(*reference).map(Cell::get) {
-                Some(own) if own.reference == *reference && own.place == place => {
-                    whole ^= own.fingerprint;
-                    bytes += own.bytes as usize;
-                }
-                _ => return self.fingerprint_anew(references, labels_max, bytes_max),
+            let own = self.print(*reference, place).get();
+            if (own.reference, own.place) != (*reference, place) {
+                return self.fingerprint_anew(references, labels_max, bytes_max);
             }
+            whole ^= own.fingerprint;
+            bytes += own.bytes as usize;
         }
         if references.len() % 2 == 1 || references.len() / 2 > labels_max || bytes > bytes_max {
             return self.fingerprint_anew(references, labels_max, bytes_max);
@@ -113,7 +114,7 @@ impl<'a> Symbols<'a> {
         let bytes = self.check(references, labels_max, bytes_max)?;
         let mut whole = Fingerprint::default();
         for (place, reference) in (0..).zip(references) {
-            let Some(print) = self.print(*reference) else { continue };
+            let print = self.print(*reference, place);
             let mut own = print.get();
             if (own.reference, own.place) != (*reference, place) {
                 let text = self.get(*reference)?;
@@ -126,15 +127,16 @@ impl<'a> Symbols<'a> {
         Ok((whole, bytes))
     }
 
-    /// Where the fingerprint of a symbol is kept; none where there are no symbols.
+    /// Where the fingerprint of a symbol at a place is kept. One symbol at many places has as many.
     #[inline]
-    fn print(&self, reference: u32) -> Option<&Cell<Print>> {
-        self.prints.get(reference as usize & self.prints.len().wrapping_sub(1))
+    fn print(&self, reference: u32, place: u32) -> &Cell<Print> {
+        &self.prints[(reference ^ place.wrapping_mul(PLACE_STEP)) as usize & (self.prints.len() - 1)]
     }
 }
 
+/// At least one.
 fn prints_of(count: usize) -> usize {
-    if count == 0 { 0 } else { count.next_power_of_two().min(PRINTS_MAX) }
+    count.next_power_of_two().min(PRINTS_MAX)
 }
 
 #[cfg(test)]
@@ -188,9 +190,12 @@ mod tests {
         let texts: Vec<Vec<u8>> = (0..1_000_000_u32).map(|i| i.to_le_bytes().to_vec()).collect();
         let many = symbols(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>());
         assert_eq!(many.prints.len(), PRINTS_MAX);
-        let step = PRINTS_MAX as u32;
-        for (list, of_texts) in [([5, 5 + step], [0, 1]), ([5 + step, 5], [1, 0]), ([5 + 2 * step, 5 + step], [2, 1])] {
-            let few = of_texts.map(|i| texts[(5 + i * step) as usize].as_slice());
+        // In the second place those fall where one of the same number less the step of a place does in the first.
+        let shares =
+            |slot: u32, place: u32, turn: u32| (slot ^ place * PLACE_STEP) % PRINTS_MAX as u32 + turn * PRINTS_MAX as u32;
+        for list in [[shares(5, 0, 0), shares(5, 1, 1)], [shares(5, 0, 1), shares(5, 1, 0)], [shares(5, 0, 2), shares(5, 1, 2)]] {
+            assert!(std::ptr::eq(many.print(list[0], 0), many.print(list[1], 1)));
+            let few = list.map(|reference| texts[reference as usize].as_slice());
             let expected = fingerprint(&symbols(&few), &[0, 1]);
             (0..2).for_each(|_| assert_eq!(fingerprint(&many, &list), expected));
         }
