@@ -241,7 +241,8 @@ impl Index {
         let hash = hash(text);
         let known = self.by_labels.find(hash, |id| {
             let (other_target, other_own) = self.halves(id);
-            target.merged_pairs(own).eq(other_target.merged_pairs(other_own))
+            // Mostly the very same sets, in a schema of other columns.
+            (target == other_target && own == other_own) || target.merged_pairs(own).eq(other_target.merged_pairs(other_own))
         });
         let at = self.places.len() as u32;
         self.places.push(place);
