@@ -190,7 +190,8 @@ impl<E: Engine> Appender<E> {
     /// Freezes the head and starts a fresh one. The last cut is published.
     pub fn cut(&mut self, now: UnixNanos) -> Cut<E> {
         let mut snapshot = self.live.snapshot.write();
-        let head = std::mem::replace(&mut snapshot.active, Arc::new(self.engine.head()));
+        let next = self.engine.next_head(&snapshot.active);
+        let head = std::mem::replace(&mut snapshot.active, Arc::new(next));
         snapshot.frozen = Some(Arc::clone(&head));
         drop(snapshot);
         (self.head_since, self.record_bytes) = (None, 0);

@@ -101,6 +101,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// An empty head for a partition.
     fn head(&self) -> Self::Head;
+    /// An empty head for a partition whose head before this one takes nothing more; it may go on with what that knows beside records.
+    fn next_head(&self, _before: &Self::Head) -> Self::Head {
+        self.head()
+    }
     /// Opens a block: reads its directory and what every query needs.
     fn open(&self, blob: Arc<dyn crate::block::Blob>) -> Result<Self::Block, StoreError>;
     /// Decodes everything of an opened block once, a piece at a time, and counts. Errors with `Corrupt` when a reader could

@@ -2,10 +2,11 @@
 //!
 //! A scrape costs one copy of its values: series are found when a schema is first seen, not per sample. Values stay as
 //! they came (8 bytes) because a head is capped in time and bytes by its owner; they are settled and compressed when it
-//! is sealed. Names are `index.rs`, matching is `postings.rs`, the block `writer.rs`.
+//! is sealed. Names are `index.rs`, which a head hands on to the next one; what is a head's own is `head_tables.rs`, matching is
+//! `postings.rs`, the block `writer.rs`.
 
 use std::cmp::Reverse;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -19,7 +20,10 @@ use weir_model::wire::Section;
 
 use super::counters::MetricsCounters;
 use super::head_extras;
+use super::head_postings::OrderBy;
+use super::head_tables::{HeadTables, UsedTables};
 use super::index::Index;
+use super::kept_labels::LabelRoom;
 use super::plan::{MetricsPlan, Wanted};
 use super::rows::{HeadSeries, Row};
 use super::samples::{Dropped, Samples};
@@ -37,8 +41,9 @@ pub struct MetricsHead {
     /// Guards the set of tenants; what each holds has locks of its own.
     tenants: RwLock<BTreeMap<String, Arc<TenantHead>>>,
     arrivals: AtomicU64,
-    bytes: Arc<AtomicUsize>,
+    bytes: AtomicUsize,
     records: AtomicU64,
+    room: Arc<LabelRoom>,
 }
 
 /// Label sets that a reader makes at once while a new schema waits: some hundred microseconds.
@@ -46,12 +51,18 @@ const MADE_AT_ONCE: usize = 1024;
 
 /// One tenant's share of a head. Locks are taken in the order of the fields.
 struct TenantHead {
+    /// The head before has them as well, for as long as it is there.
+    names: Arc<Names>,
+    /// Guards samples. Readers copy pointers to rows, so a scrape waits no longer than that takes.
+    tables: RwLock<HeadTables>,
+}
+
+/// Names of a tenant, of one head after the other.
+struct Names {
     /// Held by the reader that sorts all series; others wait for their order.
     sorting: Mutex<()>,
-    /// Guards names: written only when a schema is first seen.
+    /// Guards the names: written only when a schema is first seen.
     index: RwLock<Index>,
-    /// Guards samples: rows of each table. Readers copy pointers to rows, so a scrape waits no longer than that takes.
-    rows: RwLock<Vec<Vec<Row>>>,
 }
 
 /// Which rows of a table are copied, of those that a reader asked for.
@@ -63,20 +74,42 @@ enum Rows {
 }
 
 impl MetricsHead {
-    pub(crate) fn new(counters: MetricsCounters) -> Self {
+    pub(super) fn new(counters: MetricsCounters, room: &Arc<LabelRoom>) -> Self {
         Self {
             counters,
             selected: false,
             tenants: RwLock::default(),
             arrivals: AtomicU64::new(0),
-            bytes: Arc::default(),
+            bytes: AtomicUsize::new(0),
             records: AtomicU64::new(0),
+            room: Arc::clone(room),
         }
     }
 
     /// For series that another head has found to pass.
     pub fn selected() -> Self {
-        Self { selected: true, ..Self::new(MetricsCounters::default()) }
+        Self { selected: true, ..Self::new(MetricsCounters::default(), &Arc::default()) }
+    }
+
+    /// The one after this, to which nobody appends any more: it has no samples, and knows the series that this one has.
+    pub(super) fn next(&self) -> Self {
+        let next = Self::new(self.counters.clone(), &self.room);
+        for (name, tenant) in &*self.tenants.read() {
+            let index = tenant.names.index.read();
+            if let Some(left) = tenant.tables.read().bytes_left(&index) {
+                next.add_tenant(&mut next.tenants.write(), name, Arc::clone(&tenant.names));
+                next.bytes.fetch_add(left, Ordering::Relaxed);
+            }
+        }
+        next
+    }
+
+    /// Whether both have the names of all tenants in common.
+    #[cfg(test)]
+    pub(super) fn knows_as(&self, other: &Self) -> bool {
+        let (own, others) = (self.tenants.read(), other.tenants.read());
+        let is_same = |name: &String, own: &TenantHead| others.get(name).is_some_and(|other| Arc::ptr_eq(&own.names, &other.names));
+        !own.is_empty() && own.iter().all(|(name, own)| is_same(name, own))
     }
 
     pub(super) fn has_tenant(&self, tenant: &str) -> bool {
@@ -115,21 +148,28 @@ impl MetricsHead {
     /// Families of a tenant, by name.
     pub(crate) fn families(&self, tenant: &str) -> BTreeMap<String, Family> {
         let found = self.tenants.read().get(tenant).cloned();
-        found.map(|tenant| tenant.index.read().families().clone()).unwrap_or_default()
+        found.map(|tenant| tenant.tables.read().families().clone()).unwrap_or_default()
     }
 
     fn tenant(&self, name: &str) -> Arc<TenantHead> {
         if let Some(found) = self.tenants.read().get(name) {
             return Arc::clone(found);
         }
-        match self.tenants.write().entry(name.to_owned()) {
-            Entry::Occupied(known) => Arc::clone(known.get()),
-            Entry::Vacant(free) => {
-                let entry = 2 * size_of::<(String, Arc<TenantHead>)>() + allocation(name.len());
-                self.bytes.fetch_add(entry + shared(size_of::<TenantHead>()), Ordering::Relaxed);
-                Arc::clone(free.insert(Arc::new(TenantHead::new(self.selected, &self.bytes))))
-            }
+        let mut tenants = self.tenants.write();
+        if let Some(known) = tenants.get(name) {
+            return Arc::clone(known);
         }
+        let index = RwLock::new(Index::new(self.selected, &self.room));
+        self.add_tenant(&mut tenants, name, Arc::new(Names { sorting: Mutex::default(), index }))
+    }
+
+    fn add_tenant(&self, tenants: &mut BTreeMap<String, Arc<TenantHead>>, name: &str, names: Arc<Names>) -> Arc<TenantHead> {
+        let entry = 2 * size_of::<(String, Arc<TenantHead>)>() + allocation(name.len());
+        let memory = entry + shared(size_of::<TenantHead>()) + shared(size_of::<Names>());
+        self.bytes.fetch_add(memory, Ordering::Relaxed);
+        let tenant = Arc::new(TenantHead { names, tables: RwLock::default() });
+        tenants.insert(name.to_owned(), Arc::clone(&tenant));
+        tenant
     }
 }
 
@@ -145,7 +185,8 @@ impl Head for MetricsHead {
         }
         head_extras::check(&section.header.source, batch)?;
         let tenant = self.tenant(&section.header.tenant);
-        let known = tenant.index.read().find(&section.header.source, batch);
+        let source = &*section.header.source;
+        let known = tenant.known_table(source, batch);
         if known.is_none() {
             check_labels(&section.header.source, batch)?;
         }
@@ -165,19 +206,11 @@ impl Head for MetricsHead {
         let mut bytes = rows.len() * (2 * size_of::<Row>() + shared(width * size_of::<f64>())) + head_extras::memory(&rows);
         // A name for the table before a row for it: a reader between the two sees an empty table.
         let table = known.unwrap_or_else(|| {
-            let mut index = tenant.index.write();
-            let before = index.memory();
-            let table = index.table(&section.header.source, batch);
-            // A family's new text may be shorter than the one before it.
-            bytes += index.memory().saturating_sub(before);
+            let (table, own) = tenant.table(source, batch);
+            bytes += own;
             table
         });
-        {
-            let mut tables = tenant.rows.write();
-            let wanted = tables.len().max(table as usize + 1);
-            tables.resize_with(wanted, Vec::new);
-            tables[table as usize].extend(rows);
-        }
+        tenant.tables.write().push(table, rows);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.records.fetch_add((batch.rows.len() * width) as u64, Ordering::Relaxed);
         Ok(())
@@ -202,14 +235,14 @@ impl Head for MetricsHead {
             let mut samples = Samples::default();
             for (id, (_, places)) in order.into_iter().zip(found.iter()) {
                 // One at a time: those of all series would take more than the head.
-                let labels = tenant.index.read().make_labels(id);
+                let labels = tenant.names.index.read().make_labels(id);
                 samples.clear();
                 found.read(places, &mut samples);
                 samples.exemplars.extend(found.exemplars(places).map(|(_, exemplar)| exemplar.clone()));
                 dropped += samples.settle_all();
                 writer.push(&name, &labels, &samples);
             }
-            families.insert(name, tenant.index.read().families().clone());
+            families.insert(name, tenant.tables.read().families().clone());
         }
         self.counters.add(dropped);
         Ok(writer.finish(&families))
@@ -230,8 +263,25 @@ fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
 }
 
 impl TenantHead {
-    fn new(selected: bool, bytes: &Arc<AtomicUsize>) -> Self {
-        Self { sorting: Mutex::default(), index: RwLock::new(Index::new(selected, bytes)), rows: RwLock::default() }
+    /// The table that the source wrote last, if it fits.
+    fn known_table(&self, source: &str, batch: &MetricBatch) -> Option<u32> {
+        let index = self.names.index.read();
+        self.tables.read().find(&index, source, batch)
+    }
+
+    /// The batch's table, which the source writes to from now on, and how many bytes more that takes.
+    fn table(&self, source: &str, batch: &MetricBatch) -> (u32, usize) {
+        let index = self.names.index.read();
+        let recent = self.tables.read().find_recent(&index, source, batch);
+        if let Some(known) = recent.or_else(|| index.find(batch)) {
+            return (known, self.tables.write().set_recent(&index, source, known, None));
+        }
+        drop(index);
+        let mut index = self.names.index.write();
+        let before = index.memory();
+        let table = index.table(batch);
+        let made = index.memory().saturating_sub(before);
+        (table, self.tables.write().set_recent(&index, source, table, Some(made)))
     }
 
     fn matching(
@@ -240,56 +290,72 @@ impl TenantHead {
         visible: &Visible,
         rows: (Rows, impl Fn(&Row) -> bool),
     ) -> Result<HeadSeries, StoreError> {
-        self.prepare(matchers)?;
-        let index = self.index.read();
-        let mut series = index.matching(matchers)?;
+        self.names.prepare(matchers)?;
+        let index = self.names.index.read();
+        let used = self.tables.read().used();
+        let mut series = index.matching(matchers, &used)?;
         series.retain(|(labels, _)| visible.passes(labels));
-        Ok(self.with_rows(index, series, rows))
-    }
-
-    /// Makes what the first reader of many series has to make, and lets go of the names in between: a schema that is seen for the
-    /// first time waits for a piece of it.
-    fn prepare(&self, matchers: &[Matcher]) -> Result<(), StoreError> {
-        if self.index.read().is_ordered() {
-            return Ok(());
-        }
-        let _sorting = self.sorting.lock();
-        let unsorted = self.index.read().unsorted(matchers)?;
-        let Some((mut keys, ids)) = unsorted else { return Ok(()) };
-        keys.sort();
-        self.index.read().set_order(keys);
-        ids.chunks(MADE_AT_ONCE).for_each(|ids| self.index.read().keep_labels(ids));
-        Ok(())
+        Ok(self.with_rows((index, used), series, rows))
     }
 
     /// All series in the order of a block, without their labels, and their numbers.
     fn all(&self) -> (HeadSeries, Vec<u32>) {
-        let index = self.index.read();
-        let order = index.in_block_order();
+        self.names.prepare_all();
+        let index = self.names.index.read();
+        let used = self.tables.read().used();
+        let is_used = |id: &u32| index.places(*id, &used).next().is_some();
+        let order: Vec<u32> = index.order(OrderBy::NameThenLabels).iter().copied().filter(is_used).collect();
         let series = order.iter().map(|id| (Labels::EMPTY, *id)).collect();
-        (self.with_rows(index, series, (Rows::All, |_| true)), order)
+        (self.with_rows((index, used), series, (Rows::All, |_| true)), order)
     }
 
     fn with_rows(
         &self,
-        index: RwLockReadGuard<'_, Index>,
+        (index, used): (RwLockReadGuard<'_, Index>, UsedTables),
         series: Vec<(Labels, u32)>,
         (wanted, in_range): (Rows, impl Fn(&Row) -> bool),
     ) -> HeadSeries {
-        let (mut found, tables) = HeadSeries::new(series.into_iter().map(|(labels, id)| (labels, index.places(id))));
+        let with_places = series.into_iter().map(|(labels, id)| (labels, index.places(id, &used)));
+        let (mut found, numbers) = HeadSeries::new(with_places);
         // A scrape waits only while rows are copied. The names are let go after: a series that moves to another table in between
         // would lack rows.
-        let rows = self.rows.read();
+        let tables = self.tables.read();
         drop(index);
         let of_table = |table: u32| {
-            let all = rows.get(table as usize).into_iter().flatten().filter(|row| in_range(row));
+            let all = tables.rows(table).iter().filter(|row| in_range(row));
             match wanted {
                 Rows::All => all.cloned().collect(),
                 // Of one millisecond the first stays.
                 Rows::Newest => all.max_by_key(|row| (row.timestamp, Reverse(row.arrival))).cloned().into_iter().collect(),
             }
         };
-        found.set_rows(tables.into_iter().map(of_table).collect());
+        found.set_rows(numbers.into_iter().map(of_table).collect());
         found
+    }
+}
+
+impl Names {
+    /// Makes what the first reader of many series has to make, and lets go of the names in between: a schema that is seen for the
+    /// first time waits for a piece of it.
+    fn prepare(&self, matchers: &[Matcher]) -> Result<(), StoreError> {
+        if self.index.read().is_ordered(OrderBy::Labels) {
+            return Ok(());
+        }
+        let _sorting = self.sorting.lock();
+        let unsorted = self.index.read().unsorted_matching(matchers)?;
+        let Some((mut keys, ids)) = unsorted else { return Ok(()) };
+        keys.sort();
+        self.index.read().set_order(OrderBy::Labels, keys);
+        ids.chunks(MADE_AT_ONCE).for_each(|ids| self.index.read().keep_labels(ids));
+        Ok(())
+    }
+
+    /// The same for a seal.
+    fn prepare_all(&self) {
+        let unsorted = self.index.read().unsorted(OrderBy::NameThenLabels);
+        if let Some(mut keys) = unsorted {
+            keys.sort();
+            self.index.read().set_order(OrderBy::NameThenLabels, keys);
+        }
     }
 }

@@ -158,14 +158,6 @@ impl HeadPostings {
         }
     }
 
-    /// All of so many series in their order. `rest` compares two of them in that order, and is asked where their first labels are
-    /// the same.
-    pub(super) fn order(&self, series: usize, by: OrderBy, rest: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
-        let mut keys = self.keys(series, by);
-        keys.0.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1, b.1)));
-        keys.0.into_iter().map(|(_, id)| id).collect()
-    }
-
     /// What so many series are sorted by: for who sorts them apart from the postings.
     pub(super) fn keys(&self, series: usize, by: OrderBy) -> OrderKeys {
         // Pairs are numbered from 1 in the order of labels. A key has the numbers of a series' first labels, as many as it has room

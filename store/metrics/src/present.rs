@@ -10,6 +10,7 @@ use weir_model::select::{Budget, Coverage, ReadError, Reservation, TakeLabels};
 use super::block::MetricsBlock;
 use super::block_cursor;
 use super::head::MetricsHead;
+use super::kept_labels::BlockLabels;
 use super::plan::MetricsPlan;
 use super::samples::Samples;
 use super::stored::{Found, Spending, StoredSeries};
@@ -22,11 +23,11 @@ const CHECK_EVERY: usize = 256;
 /// The series of a segment that pass, ascending by labels.
 pub(super) enum Source<'a> {
     Head(Found<'a>),
-    Block(Arc<MetricsBlock>, Vec<u32>),
+    Block(Arc<MetricsBlock>, Vec<u32>, BlockLabels),
 }
 
 /// Labels and the place in the source: of a block, its number of the series.
-type Entries<'s> = Box<dyn Iterator<Item = Result<(&'s Labels, u32), SegmentError>> + 's>;
+type Entries<'s> = Box<dyn Iterator<Item = Result<(Labels, u32), SegmentError>> + 's>;
 
 impl<'a> Source<'a> {
     pub(super) fn of_head(head: &MetricsHead, plan: &MetricsPlan, budget: &'a dyn Budget) -> Result<Self, ReadError> {
@@ -36,7 +37,10 @@ impl<'a> Source<'a> {
     /// `None` of one that cannot be read, which `coverage` says then.
     pub(super) fn of_block(block: Arc<MetricsBlock>, plan: &MetricsPlan, coverage: &mut Coverage) -> Option<Self> {
         match block_cursor::ids(&block, plan) {
-            Ok(ids) => Some(Self::Block(block, ids)),
+            Ok(ids) => {
+                let labels = BlockLabels::new(&block, ids.len());
+                Some(Self::Block(block, ids, labels))
+            }
             Err(error) => {
                 coverage.miss(error.to_string());
                 None
@@ -48,9 +52,9 @@ impl<'a> Source<'a> {
         match self {
             Self::Head(found) => {
                 let all = (0..).zip(found.series.iter());
-                Box::new(all.map(|(at, (labels, _))| Ok((labels, at))))
+                Box::new(all.map(|(at, (labels, _))| Ok((labels.clone(), at))))
             }
-            Self::Block(block, ids) => Box::new(ids.iter().map(|id| Ok((block.labels(*id), *id)))),
+            Self::Block(_, ids, labels) => Box::new(ids.iter().map(|id| Ok((labels.get(*id), *id)))),
         }
     }
 }
@@ -88,7 +92,7 @@ pub(super) fn each(
         passed += 1;
         let newest = next.and_then(|labels| Ok(reading.newest(&found, coverage)?.filter(|own| own.is_present).map(|_| labels)));
         match newest {
-            Ok(Some(labels)) => take(labels)?,
+            Ok(Some(labels)) => take(&labels)?,
             Ok(None) => {}
             Err(SegmentError::Unreadable(error)) => coverage.miss(error.to_string()),
             Err(SegmentError::Ended(error)) => return Err(error),
@@ -111,7 +115,7 @@ impl<'s, 'a> Reading<'s, 'a> {
     fn new(sources: &'s [Source<'s>], plan: &'s MetricsPlan, budget: &'a dyn Budget) -> Self {
         let way = |source: &Source<'_>| match source {
             Source::Head(_) => None,
-            Source::Block(block, ids) => Some(Way::new(Arc::clone(block), ids, budget)),
+            Source::Block(block, ids, _) => Some(Way::new(Arc::clone(block), ids, budget)),
         };
         let ways = sources.iter().map(way).collect();
         let (spending, held) = (Spending::new(budget), Reservation::new(budget));

@@ -21,6 +21,7 @@ mod extras;
 mod hidden;
 mod layouts;
 mod newest;
+mod next_head;
 
 struct Fixed {
     blocks: Vec<BlockView<MetricsEngine>>,

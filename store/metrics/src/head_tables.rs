@@ -1,0 +1,123 @@
+//! What one head has of the tables of its index, one tenant's: rows, families, and which table a source wrote last. Called by
+//! [`super::head`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use weir_model::memory::{allocation, table_entry};
+use weir_model::metric::{Family, MetricBatch, Schema};
+
+use super::index::Index;
+use super::rows::Row;
+
+/// A source that alternates between more schemas than this looks the oldest up by its hash.
+const RECENT_MAX: usize = 4;
+
+/// An index is left behind when fewer than so many of four of its columns are of tables that the head before has used.
+const USED_OF_FOUR: usize = 3;
+
+#[derive(Default)]
+pub(super) struct HeadTables {
+    /// Of each table of the index, in its order; `None` of one that this head has not used.
+    rows: Vec<Option<Vec<Row>>>,
+    /// Tables that a source wrote lately, newest first: a scrape finds its table by comparing, mostly pointers.
+    recent: HashMap<String, Vec<u32>>,
+    families: BTreeMap<String, Family>,
+    /// Columns of the tables that are used.
+    columns: usize,
+}
+
+/// Tables that a head has used.
+pub(super) struct UsedTables(Vec<bool>);
+
+impl UsedTables {
+    pub(super) fn has(&self, table: u32) -> bool {
+        self.0.get(table as usize).copied().unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(tables: usize) -> Self {
+        Self(vec![true; tables])
+    }
+}
+
+impl HeadTables {
+    /// The table that the source wrote last, if it fits: then nothing has to change.
+    pub(super) fn find(&self, index: &Index, source: &str, batch: &MetricBatch) -> Option<u32> {
+        let newest = *self.recent.get(source)?.first()?;
+        index.holds(newest, batch).then_some(newest)
+    }
+
+    /// Any of those that it wrote lately.
+    pub(super) fn find_recent(&self, index: &Index, source: &str, batch: &MetricBatch) -> Option<u32> {
+        self.recent.get(source).into_iter().flatten().copied().find(|table| index.holds(*table, batch))
+    }
+
+    /// The source writes to this table from now on. How many bytes more that takes; `made` of them are the index's, of a table that
+    /// this head has added to it.
+    pub(super) fn set_recent(&mut self, index: &Index, source: &str, table: u32, made: Option<usize>) -> usize {
+        let mut bytes = 0;
+        if !self.recent.contains_key(source) {
+            bytes += table_entry(size_of::<(String, Vec<u32>)>()) + allocation(source.len()) + allocation(size_of::<[u32; 8]>());
+        }
+        let recent = self.recent.entry(source.to_owned()).or_default();
+        recent.retain(|other| *other != table);
+        recent.insert(0, table);
+        recent.truncate(RECENT_MAX);
+        bytes += self.add_families(index.schema(table));
+        let at = table as usize;
+        if at >= self.rows.len() {
+            let before = self.rows.capacity();
+            self.rows.resize_with(at + 1, || None);
+            bytes += (self.rows.capacity() - before) * size_of::<Option<Vec<Row>>>();
+        }
+        if self.rows[at].is_none() {
+            self.rows[at] = Some(Vec::new());
+            let width = index.width(table);
+            self.columns += width;
+            bytes += made.unwrap_or_else(|| share(index, width));
+        }
+        bytes
+    }
+
+    fn add_families(&mut self, schema: &Schema) -> usize {
+        let mut bytes = 0;
+        for family in &schema.families {
+            let before = self.families.insert(family.name.clone(), family.clone());
+            let entry = || allocation(family.name.len()) + 2 * size_of::<(String, Family)>();
+            bytes += family.memory() + if before.is_none() { entry() } else { 0 };
+            // A new text may be shorter than the one before it.
+            bytes = bytes.saturating_sub(before.map_or(0, |before| before.memory()));
+        }
+        bytes
+    }
+
+    /// Adds rows to a table that is used.
+    pub(super) fn push(&mut self, table: u32, rows: Vec<Row>) {
+        self.rows[table as usize].get_or_insert_default().extend(rows);
+    }
+
+    pub(super) fn families(&self) -> &BTreeMap<String, Family> {
+        &self.families
+    }
+
+    pub(super) fn used(&self) -> UsedTables {
+        UsedTables(self.rows.iter().map(Option::is_some).collect())
+    }
+
+    /// Rows of a table.
+    pub(super) fn rows(&self, table: u32) -> &[Row] {
+        self.rows.get(table as usize).and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    /// What the next head counts of an index that it goes on with: of the tables that this one has not used. `None` where so much of it
+    /// is gone that the next begins anew.
+    pub(super) fn bytes_left(&self, index: &Index) -> Option<usize> {
+        let (all, own) = (index.columns(), self.columns);
+        (own > 0 && own * 4 >= all * USED_OF_FOUR).then(|| share(index, all - own))
+    }
+}
+
+/// What so many columns have of an index' memory.
+fn share(index: &Index, columns: usize) -> usize {
+    (index.memory() as u128 * columns as u128 / index.columns().max(1) as u128) as usize
+}

@@ -1,0 +1,243 @@
+//! Label sets of heads and blocks that readers asked for, kept so that the next query finds them made: those of a process within one
+//! bound. Nothing is held before the first. Called by [`super::index`] and [`super::block`].
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::{Mutex, RwLock};
+use weir_model::label::Labels;
+use weir_model::memory::allocation;
+
+use super::block::MetricsBlock;
+
+/// Of a process: the label sets of about 400,000 series. Beyond, they are made for each query.
+const KEPT_BYTES_MAX: usize = 128 << 20;
+
+/// About what a label set takes, for who makes room before there is any.
+const LABELS_BYTES: usize = 256;
+
+/// What was opened by so many openings lately is not given up for others: a query of more series than there is room for opens all heads
+/// and blocks, and would find nothing kept the next time.
+const RECENT_OPENINGS: u64 = 64;
+
+/// Label sets of fewer series than one in so many are made for the query: places for those of all would take more.
+const FEW_ONE_IN: usize = 64;
+
+/// The room that the heads and blocks of an engine share.
+pub(super) struct LabelRoom {
+    bytes_max: usize,
+    bytes: AtomicUsize,
+    openings: AtomicU64,
+    /// Guards who has something kept; held while room is made.
+    holders: Mutex<Vec<Weak<Holder>>>,
+}
+
+/// What one head or block keeps.
+pub(super) struct KeptLabels {
+    room: Arc<LabelRoom>,
+    own: Arc<Holder>,
+}
+
+#[derive(Default)]
+struct Holder {
+    /// Which opening was the last of this one.
+    opened: AtomicU64,
+    /// Guards which slots are in use; readers take the pointer along.
+    slots: RwLock<Option<Arc<LabelSlots>>>,
+}
+
+/// Places for label sets, by number of the series.
+pub(super) struct LabelSlots {
+    room: Arc<LabelRoom>,
+    labels: Box<[OnceLock<Labels>]>,
+    /// Of label sets.
+    bytes: AtomicUsize,
+}
+
+impl Default for LabelRoom {
+    fn default() -> Self {
+        Self::new(KEPT_BYTES_MAX)
+    }
+}
+
+impl LabelRoom {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, bytes: AtomicUsize::new(0), openings: AtomicU64::new(0), holders: Mutex::default() }
+    }
+
+    /// Memory that is kept.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let more = |held: usize| held.checked_add(bytes).filter(|all| *all <= self.bytes_max);
+        self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Lets go of what was opened longest ago until so many bytes are free, or what is left is in use.
+    fn make_room(&self, bytes: usize) {
+        let wanted = bytes.min(self.bytes_max / 2);
+        let mut holders = self.holders.lock();
+        holders.retain(|holder| holder.strong_count() > 0);
+        let now = self.openings.load(Ordering::Relaxed);
+        while self.bytes.load(Ordering::Relaxed) + wanted > self.bytes_max {
+            let known = holders.iter().filter_map(Weak::upgrade).filter(|holder| holder.slots.read().is_some());
+            let oldest = known.min_by_key(|holder| holder.opened.load(Ordering::Relaxed));
+            let Some(oldest) = oldest.filter(|own| own.opened.load(Ordering::Relaxed) + RECENT_OPENINGS < now) else { return };
+            oldest.slots.write().take();
+        }
+    }
+}
+
+impl KeptLabels {
+    pub(super) fn new(room: &Arc<LabelRoom>) -> Self {
+        let own = Arc::default();
+        room.holders.lock().push(Arc::downgrade(&own));
+        Self { room: Arc::clone(room), own }
+    }
+
+    /// Places for the label sets of so many series, with those that are kept; `None` where there is no room.
+    pub(super) fn open(&self, series: usize) -> Option<Arc<LabelSlots>> {
+        let opening = self.room.openings.fetch_add(1, Ordering::Relaxed);
+        self.own.opened.store(opening, Ordering::Relaxed);
+        let known = self.own.slots.read().clone();
+        if known.as_ref().is_some_and(|slots| slots.labels.len() >= series) {
+            return known;
+        }
+        if known.is_none() {
+            self.room.make_room(slots_bytes(series) + series * LABELS_BYTES);
+        }
+        let mut own = self.own.slots.write();
+        if own.as_ref().is_none_or(|slots| slots.labels.len() < series) {
+            let before = own.take();
+            *own = LabelSlots::new(&self.room, series, before.as_deref());
+        }
+        own.clone()
+    }
+}
+
+impl LabelSlots {
+    /// With what `before` has of the first of them.
+    fn new(room: &Arc<LabelRoom>, series: usize, before: Option<&Self>) -> Option<Arc<Self>> {
+        if !room.take(slots_bytes(series)) {
+            return None;
+        }
+        let mut labels = before.map_or_else(Vec::new, |before| before.labels.to_vec());
+        labels.resize(series, OnceLock::new());
+        let slots = Self { room: Arc::clone(room), labels: labels.into(), bytes: AtomicUsize::new(0) };
+        // Counted twice until the last reader of those before has gone; what then has no room is counted all the same.
+        let kept = slots.labels.iter().filter_map(OnceLock::get).map(Labels::memory).sum();
+        room.bytes.fetch_add(kept, Ordering::Relaxed);
+        slots.bytes.store(kept, Ordering::Relaxed);
+        Some(Arc::new(slots))
+    }
+
+    /// Those of a series; kept when there is room.
+    pub(super) fn get(&self, id: u32, make: impl FnOnce() -> Labels) -> Labels {
+        let Some(slot) = self.labels.get(id as usize) else { return make() };
+        if let Some(made) = slot.get() {
+            return made.clone();
+        }
+        let made = make();
+        let memory = made.memory();
+        if self.room.take(memory) {
+            match slot.set(made.clone()) {
+                Ok(()) => self.bytes.fetch_add(memory, Ordering::Relaxed),
+                Err(_) => self.room.bytes.fetch_sub(memory, Ordering::Relaxed),
+            };
+        }
+        made
+    }
+}
+
+/// Label sets of a block for one query; they stay with the block while there is room.
+pub(super) struct BlockLabels {
+    block: Arc<MetricsBlock>,
+    slots: Option<Arc<LabelSlots>>,
+}
+
+impl BlockLabels {
+    /// For a query that asks for so many of them.
+    pub(super) fn new(block: &Arc<MetricsBlock>, wanted: usize) -> Self {
+        let series = block.series() as usize;
+        let are_few = wanted.saturating_mul(FEW_ONE_IN) < series;
+        let slots = if are_few { None } else { block.kept().open(series) };
+        Self { block: Arc::clone(block), slots }
+    }
+
+    /// Those of a series, which exists.
+    pub(super) fn get(&self, id: u32) -> Labels {
+        match &self.slots {
+            Some(slots) => slots.get(id, || self.block.make_labels(id)),
+            None => self.block.make_labels(id),
+        }
+    }
+}
+
+impl Drop for LabelSlots {
+    fn drop(&mut self) {
+        let bytes = slots_bytes(self.labels.len()) + self.bytes.load(Ordering::Relaxed);
+        self.room.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+fn slots_bytes(series: usize) -> usize {
+    allocation(series * size_of::<OnceLock<Labels>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(id: u32) -> Labels {
+        Labels::from_pairs([("pod", format!("checkout-{id:08}"))])
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_until_its_room_is_needed() {
+        const SERIES: usize = 100;
+        let one = slots_bytes(SERIES) + (0..SERIES as u32).map(|id| labels(id).memory()).sum::<usize>();
+        let room = Arc::new(LabelRoom::new(2 * one));
+        let (old, new) = (KeptLabels::new(&room), KeptLabels::new(&room));
+        let fill = |kept: &KeptLabels| {
+            let slots = kept.open(SERIES).unwrap();
+            (0..SERIES as u32).for_each(|id| assert_eq!(slots.get(id, || labels(id)), labels(id)));
+        };
+        fill(&old);
+        fill(&new);
+        assert_eq!(room.bytes(), 2 * one);
+        let is_kept = |kept: &KeptLabels| {
+            let slots = kept.own.slots.read().clone();
+            slots.is_some_and(|slots| slots.get(7, || panic!("it is made")) == labels(7))
+        };
+        assert!(is_kept(&old) && is_kept(&new));
+        // Both were opened lately: a third keeps nothing, and is answered.
+        let third = KeptLabels::new(&room);
+        assert!(third.open(SERIES).is_none() && is_kept(&old) && is_kept(&new));
+        // Only one of them goes on being opened.
+        (0..=RECENT_OPENINGS).for_each(|_| drop(new.open(SERIES)));
+        fill(&third);
+        assert!(!is_kept(&old) && is_kept(&new) && is_kept(&third));
+        assert_eq!(room.bytes(), 2 * one);
+        drop((new, third));
+        assert_eq!(room.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_of_the_first_series_stays_when_there_are_more() {
+        let room = Arc::new(LabelRoom::default());
+        let kept = KeptLabels::new(&room);
+        let before = kept.open(10).unwrap();
+        (0..10).for_each(|id| drop(before.get(id, || labels(id))));
+        let after = kept.open(20).unwrap();
+        (0..10).for_each(|id| assert_eq!(after.get(id, || panic!("it is made")), labels(id)));
+        assert_eq!(after.get(19, || labels(19)), labels(19));
+        // Who has opened it before goes on with what there was then.
+        assert_eq!(before.get(19, || labels(19)), labels(19));
+        drop(before);
+        let memory = (0..10).chain([19]).map(|id| labels(id).memory()).sum::<usize>();
+        assert_eq!(room.bytes(), slots_bytes(20) + memory);
+    }
+}

@@ -1,0 +1,113 @@
+//! A head that goes on with the index of the one before answers, and is sealed, as one that has begun with nothing.
+
+use super::extras::batches_with_extras;
+use super::*;
+
+/// Of two heads of the same samples, each with the block that it becomes.
+fn files(head: &MetricsHead) -> Vec<Vec<u8>> {
+    head.build().unwrap().iter().map(|built| built.data.encode(Kind::Metrics).to_vec()).collect()
+}
+
+/// What a reader of heads says of a select.
+fn answers(heads: &[&Arc<MetricsHead>], select: &MetricSelect) -> impl PartialEq + std::fmt::Debug + use<> {
+    let reader = MetricsReader::new(Arc::new(Fixed { blocks: Vec::new(), heads: heads.iter().map(|head| Arc::clone(head)).collect() }));
+    let mut there = Vec::new();
+    let mut take = |labels: &Labels| {
+        there.push(labels.clone());
+        Ok(())
+    };
+    reader.present(select, &NoBudget, &mut take).unwrap();
+    (
+        there,
+        format!("{:?}", reader.select(select, &NoBudget).unwrap().value),
+        reader.series(select, &NoBudget).unwrap().value,
+        format!("{:?}", reader.exemplars(select, &NoBudget).unwrap().value),
+        reader.families(&Scope::of("t"), &NoBudget).unwrap().value,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn it_answers_as_one_that_begins_with_nothing(
+        batches in batches_with_extras(),
+        // Which of the batches each head has, and from which of two sources.
+        rounds in proptest::collection::vec(proptest::collection::vec((0..12_usize, any::<bool>()), 0..12), 2..6),
+        span in (-60_i64..4000, 0..5000_i64),
+        matchers in matchers(),
+    ) {
+        let engine = MetricsEngine::default();
+        let select = MetricSelect { start_ms: span.0, end_ms: span.0 + span.1, ..all("t", matchers) };
+        let (mut before, mut before_anew) = (Arc::new(engine.head()), Arc::new(engine.head()));
+        for (number, round) in rounds.into_iter().enumerate() {
+            let (next, anew) = (Arc::new(engine.next_head(&before)), Arc::new(engine.head()));
+            for (at, source) in round {
+                let mut batch = batches[at % batches.len()].clone();
+                let help = format!("as round {} says", number + at);
+                let family = Family { name: "up".into(), kind: MetricKind::Gauge, help, unit: String::new() };
+                batch.schema = Arc::new(Schema::new(batch.schema.series.clone(), vec![family]));
+                let section = section("t", if source { "one" } else { "other" }, batch);
+                for head in [&next, &anew] {
+                    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+                }
+                // The one before goes on being asked while there is more in the index.
+                prop_assert_eq!(answers(&[&before, &next], &select), answers(&[&before_anew, &anew], &select));
+            }
+            prop_assert_eq!(answers(&[&next], &all("t", Vec::new())), answers(&[&anew], &all("t", Vec::new())));
+            prop_assert_eq!(answers(&[&before], &select), answers(&[&before_anew], &select));
+            prop_assert_eq!(files(&before), files(&before_anew));
+            prop_assert_eq!(next.records(), anew.records());
+            (before, before_anew) = (next, anew);
+        }
+    }
+}
+
+/// A scrape of so many series, of one target each hundred.
+fn scrape(head: &MetricsHead, targets: std::ops::Range<usize>) {
+    for target in targets {
+        let series = (0..100).map(|i| Labels::from_pairs([(NAME, format!("requests_{i}_total")), ("pod", format!("{target}"))]));
+        let schema = Schema::shared(series.collect(), Vec::new());
+        let rows = vec![row(target as i64, &[1.0; 100])];
+        let batch = MetricBatch { target: Labels::EMPTY, schema, rows };
+        let section = section("t", &format!("target {target}"), batch);
+        head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+    }
+}
+
+#[test]
+fn the_index_of_the_head_before_is_used_until_a_quarter_of_it_is_gone() {
+    let engine = MetricsEngine::default();
+    let first = engine.head();
+    scrape(&first, 0..20);
+    let second = engine.next_head(&first);
+    assert!(second.knows_as(&first));
+    scrape(&second, 5..20);
+    let third = engine.next_head(&second);
+    assert!(third.knows_as(&second), "a quarter is gone");
+    scrape(&third, 6..20);
+    let fourth = engine.next_head(&third);
+    assert!(!fourth.knows_as(&third), "more than a quarter is gone");
+    // A tenant of whom a head has nothing is not handed on.
+    assert!(!engine.next_head(&engine.next_head(&first)).has_tenant("t"));
+}
+
+#[test]
+fn what_a_head_goes_on_with_is_counted_once() {
+    let engine = MetricsEngine::default();
+    let first = engine.head();
+    scrape(&first, 0..20);
+    let second = engine.next_head(&first);
+    let empty = second.bytes();
+    assert!(empty < first.bytes() / 20, "{empty} of {}", first.bytes());
+    scrape(&second, 0..20);
+    // The rows, and what each target has of the index.
+    let (one, other) = (first.bytes() as f64, second.bytes() as f64);
+    assert!((0.9..1.1).contains(&(other / one)), "{other} after {one}");
+    // What nobody has used since is counted by who holds it.
+    let third = engine.next_head(&second);
+    scrape(&third, 0..16);
+    let (used, fourth) = (third.bytes(), engine.next_head(&third));
+    let gone = fourth.bytes() - empty;
+    assert!((used / 8..used / 3).contains(&gone), "{gone} beside {used}");
+}
