@@ -108,7 +108,8 @@ impl MetricsHead {
     #[cfg(test)]
     pub(super) fn knows_as(&self, other: &Self) -> bool {
         let (own, others) = (self.tenants.read(), other.tenants.read());
-        let is_same = |name: &String, own: &TenantHead| others.get(name).is_some_and(|other| Arc::ptr_eq(&own.names, &other.names));
+        let is_same =
+            |name: &String, own: &TenantHead| others.get(name).is_some_and(|other| Arc::ptr_eq(&own.names, &other.names));
         !own.is_empty() && own.iter().all(|(name, own)| is_same(name, own))
     }
 

@@ -80,4 +80,3 @@ fn extended(before: &[u32], series: usize, compare: impl Fn(u32, u32) -> Orderin
     order.extend_from_slice(rest);
     order
 }
-

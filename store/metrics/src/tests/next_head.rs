@@ -10,7 +10,8 @@ fn files(head: &MetricsHead) -> Vec<Vec<u8>> {
 
 /// What a reader of heads says of a select.
 fn answers(heads: &[&Arc<MetricsHead>], select: &MetricSelect) -> impl PartialEq + std::fmt::Debug + use<> {
-    let reader = MetricsReader::new(Arc::new(Fixed { blocks: Vec::new(), heads: heads.iter().map(|head| Arc::clone(head)).collect() }));
+    let reader =
+        MetricsReader::new(Arc::new(Fixed { blocks: Vec::new(), heads: heads.iter().map(|head| Arc::clone(head)).collect() }));
     let mut there = Vec::new();
     let mut take = |labels: &Labels| {
         there.push(labels.clone());
