@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard};
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, shared};
 use weir_model::metric::{Family, MetricBatch};
@@ -20,10 +20,10 @@ use weir_model::wire::Section;
 
 use super::counters::MetricsCounters;
 use super::head_extras;
-use super::head_postings::OrderBy;
 use super::head_tables::{HeadTables, UsedTables};
 use super::index::Index;
 use super::kept_labels::LabelRoom;
+use super::names::{Names, OrderedSeries};
 use super::plan::{MetricsPlan, Wanted};
 use super::rows::{HeadSeries, Row};
 use super::samples::{Dropped, Samples};
@@ -46,23 +46,12 @@ pub struct MetricsHead {
     room: Arc<LabelRoom>,
 }
 
-/// Label sets that a reader makes at once while a new schema waits: some hundred microseconds.
-const MADE_AT_ONCE: usize = 1024;
-
 /// One tenant's share of a head. Locks are taken in the order of the fields.
 struct TenantHead {
     /// The head before has them as well, for as long as it is there.
     names: Arc<Names>,
     /// Guards samples. Readers copy pointers to rows, so a scrape waits no longer than that takes.
     tables: RwLock<HeadTables>,
-}
-
-/// Names of a tenant, of one head after the other.
-struct Names {
-    /// Held by the reader that sorts all series; others wait for their order.
-    sorting: Mutex<()>,
-    /// Guards the names: written only when a schema is first seen.
-    index: RwLock<Index>,
 }
 
 /// Which rows of a table are copied, of those that a reader asked for.
@@ -160,8 +149,7 @@ impl MetricsHead {
         if let Some(known) = tenants.get(name) {
             return Arc::clone(known);
         }
-        let index = RwLock::new(Index::new(self.selected, &self.room));
-        self.add_tenant(&mut tenants, name, Arc::new(Names { sorting: Mutex::default(), index }))
+        self.add_tenant(&mut tenants, name, Arc::new(Names::new(Index::new(self.selected, &self.room))))
     }
 
     fn add_tenant(&self, tenants: &mut BTreeMap<String, Arc<TenantHead>>, name: &str, names: Arc<Names>) -> Arc<TenantHead> {
@@ -232,11 +220,9 @@ impl Head for MetricsHead {
         let mut families = Families::new();
         let mut dropped = Dropped::default();
         for (name, tenant) in tenants {
-            let (found, order) = tenant.all();
+            let found = tenant.all();
             let mut samples = Samples::default();
-            for (id, (_, places)) in order.into_iter().zip(found.iter()) {
-                // One at a time: those of all series would take more than the head.
-                let labels = tenant.names.index.read().make_labels(id);
+            for (labels, places) in found.iter() {
                 samples.clear();
                 found.read(places, &mut samples);
                 samples.exemplars.extend(found.exemplars(places).map(|(_, exemplar)| exemplar.clone()));
@@ -294,30 +280,26 @@ impl TenantHead {
         self.names.prepare(matchers)?;
         let index = self.names.index.read();
         let used = self.tables.read().used();
-        let mut series = index.matching(matchers, &used)?;
-        series.retain(|(labels, _)| visible.passes(labels));
+        let series = index.matching(matchers, &used, visible)?;
         Ok(self.with_rows((index, used), series, rows))
     }
 
-    /// All series in the order of a block, without their labels, and their numbers.
-    fn all(&self) -> (HeadSeries, Vec<u32>) {
+    /// All series in the order of a block.
+    fn all(&self) -> HeadSeries {
         self.names.prepare_all();
         let index = self.names.index.read();
         let used = self.tables.read().used();
-        let is_used = |id: &u32| index.places(*id, &used).next().is_some();
-        let order: Vec<u32> = index.order(OrderBy::NameThenLabels).iter().copied().filter(is_used).collect();
-        let series = order.iter().map(|id| (Labels::EMPTY, *id)).collect();
-        (self.with_rows((index, used), series, (Rows::All, |_| true)), order)
+        let series = index.in_block_order(&used);
+        self.with_rows((index, used), series, (Rows::All, |_| true))
     }
 
     fn with_rows(
         &self,
         (index, used): (RwLockReadGuard<'_, Index>, UsedTables),
-        series: Vec<(Labels, u32)>,
+        series: OrderedSeries,
         (wanted, in_range): (Rows, impl Fn(&Row) -> bool),
     ) -> HeadSeries {
-        let with_places = series.into_iter().map(|(labels, id)| (labels, index.places(id, &used)));
-        let (mut found, numbers) = HeadSeries::new(with_places);
+        let (mut found, numbers) = HeadSeries::new(&self.names, series, |id| index.places(id, &used));
         // A scrape waits only while rows are copied. The names are let go after: a series that moves to another table in between
         // would lack rows.
         let tables = self.tables.read();
@@ -332,31 +314,5 @@ impl TenantHead {
         };
         found.set_rows(numbers.into_iter().map(of_table).collect());
         found
-    }
-}
-
-impl Names {
-    /// Makes what the first reader of many series has to make, and lets go of the names in between: a schema that is seen for the
-    /// first time waits for a piece of it.
-    fn prepare(&self, matchers: &[Matcher]) -> Result<(), StoreError> {
-        if self.index.read().is_ordered(OrderBy::Labels) {
-            return Ok(());
-        }
-        let _sorting = self.sorting.lock();
-        let unsorted = self.index.read().unsorted_matching(matchers)?;
-        let Some((mut keys, ids)) = unsorted else { return Ok(()) };
-        keys.sort();
-        self.index.read().set_order(OrderBy::Labels, keys);
-        ids.chunks(MADE_AT_ONCE).for_each(|ids| self.index.read().keep_labels(ids));
-        Ok(())
-    }
-
-    /// The same for a seal.
-    fn prepare_all(&self) {
-        let unsorted = self.index.read().unsorted(OrderBy::NameThenLabels);
-        if let Some(mut keys) = unsorted {
-            keys.sort();
-            self.index.read().set_order(OrderBy::NameThenLabels, keys);
-        }
     }
 }

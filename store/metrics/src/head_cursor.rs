@@ -59,7 +59,7 @@ impl<'a> Iterator for HeadCursor<'a> {
         };
         loop {
             let at = self.next;
-            let (labels, places) = found.series.get(at)?;
+            let places = found.series.places(at)?;
             self.next += 1;
             if at.is_multiple_of(CHECK_EVERY)
                 && let Err(stopped) = self.budget.check()
@@ -73,7 +73,7 @@ impl<'a> Iterator for HeadCursor<'a> {
                     }
                     Wanted::Labels => StoredSeries::Unread,
                 };
-                return Some(Ok((labels.clone(), series)));
+                return Some(Ok((found.series.labels(at), series)));
             }
         }
     }

@@ -14,10 +14,12 @@ use weir_model::intern::{self, hash};
 use weir_model::label::{Labels, Matcher, NAME};
 use weir_model::memory::table_entry;
 use weir_model::metric::{MetricBatch, Schema};
+use weir_model::scope::Visible;
 
 use super::head_postings::{HeadPostings, Neighbour, OrderBy, OrderKeys};
 use super::head_tables::UsedTables;
 use super::kept_labels::{KeptLabels, LabelRoom};
+use super::names::OrderedSeries;
 use super::order::KeptOrder;
 use super::postings;
 use weir_blocks::StoreError;
@@ -114,14 +116,12 @@ impl Index {
         (!self.is_ordered(by)).then(|| self.postings.keys(self.series.len(), by))
     }
 
-    /// The same for [`Self::matching`], which sorts few for themselves; and those that pass.
-    pub(super) fn unsorted_matching(&self, matchers: &[Matcher]) -> Result<Option<(OrderKeys, Vec<u32>)>, StoreError> {
-        if self.is_ordered(OrderBy::Labels) {
+    /// The same for [`Self::matching`], which sorts few for themselves.
+    pub(super) fn unsorted_matching(&self, matchers: &[Matcher]) -> Result<Option<OrderKeys>, StoreError> {
+        if self.is_ordered(OrderBy::Labels) || self.are_few(&self.ids(matchers)?) {
             return Ok(None);
         }
-        let ids = self.ids(matchers)?;
-        let keys = if self.are_few(&ids) { None } else { self.unsorted(OrderBy::Labels) };
-        Ok(keys.map(|keys| (keys, ids.iter().collect())))
+        Ok(self.unsorted(OrderBy::Labels))
     }
 
     /// Takes the order of the series that there were when the keys were made; those that have come since are put in.
@@ -143,33 +143,35 @@ impl Index {
         names.then_with(|| self.pairs(a).cmp(self.pairs(b)))
     }
 
-    /// Makes the label sets of these series, as far as they are kept.
-    pub(super) fn keep_labels(&self, ids: &[u32]) {
-        if let Some(slots) = self.kept.open(self.series.len()) {
-            ids.iter().for_each(|id| drop(slots.get(*id, || self.make_labels(*id))));
-        }
-    }
-
-    /// Series of used tables that pass all matchers, ascending by labels.
-    pub(super) fn matching(&self, matchers: &[Matcher], used: &UsedTables) -> Result<Vec<(Labels, u32)>, StoreError> {
+    /// Series of used tables that pass all matchers and may be seen, ascending by labels.
+    pub(super) fn matching(
+        &self,
+        matchers: &[Matcher],
+        used: &UsedTables,
+        visible: &Visible,
+    ) -> Result<OrderedSeries, StoreError> {
         let ids = self.ids(matchers)?;
         let is_used = |id: u32| self.places(id, used).next().is_some();
         if self.are_few(&ids) {
-            let mut few: Vec<_> = ids.iter().filter(|id| is_used(*id)).map(|id| (self.make_labels(id), id)).collect();
+            let made = ids.iter().filter(|id| is_used(*id)).map(|id| (self.make_labels(id), id));
+            let mut few: Vec<_> = made.filter(|(labels, _)| visible.passes(labels)).collect();
             few.sort_by(|a, b| a.0.cmp(&b.0));
-            return Ok(few);
+            let (labels, ids) = few.into_iter().unzip();
+            return Ok(OrderedSeries { ids, labels, slots: None });
         }
         let order = self.order(OrderBy::Labels);
         let slots = self.kept.open(self.series.len());
-        let of_id = |id: u32| match &slots {
-            Some(slots) => (slots.get(id, || self.make_labels(id)), id),
-            None => (self.make_labels(id), id),
-        };
-        let mut many = Vec::with_capacity(ids.len() as usize);
         let is_all = ids.len() == order.len() as u64;
-        let passes = |id: &u32| (is_all || ids.contains(*id)) && is_used(*id);
-        many.extend(order.iter().copied().filter(passes).map(of_id));
-        Ok(many)
+        let is_seen = |id: u32| visible.is_all() || visible.passes(&self.make_labels(id));
+        let passes = |id: &u32| (is_all || ids.contains(*id)) && is_used(*id) && is_seen(*id);
+        Ok(OrderedSeries { ids: order.iter().copied().filter(passes).collect(), labels: Vec::new(), slots })
+    }
+
+    /// Series of used tables in the order of a block.
+    pub(super) fn in_block_order(&self, used: &UsedTables) -> OrderedSeries {
+        let is_used = |id: &u32| self.places(*id, used).next().is_some();
+        let ids = self.order(OrderBy::NameThenLabels).iter().copied().filter(is_used).collect();
+        OrderedSeries { ids, ..OrderedSeries::default() }
     }
 
     /// Where a series may have samples: tables and columns.
@@ -321,7 +323,9 @@ mod tests {
     }
 
     fn all_labels(index: &Index, used: &UsedTables) -> Vec<Labels> {
-        index.matching(&[], used).unwrap().into_iter().map(|(labels, _)| labels).collect()
+        let found = index.matching(&[], used, &Visible::default()).unwrap();
+        let slots = found.slots.expect("room");
+        found.ids.iter().map(|id| slots.get(*id, || index.make_labels(*id))).collect()
     }
 
     #[test]
@@ -341,8 +345,9 @@ mod tests {
             let order = index.order(OrderBy::NameThenLabels);
             assert_eq!(order.iter().map(|id| index.make_labels(*id)).collect::<Vec<_>>(), expected);
         }
-        let few = index.matching(&[Matcher::new("z", MatchOp::Regex, "3|17|399").unwrap()], &used).unwrap();
-        assert!(few.len() == 3 && few.is_sorted_by(|a, b| a.0 < b.0), "{few:?}");
+        let matcher = Matcher::new("z", MatchOp::Regex, "3|17|399").unwrap();
+        let few = index.matching(&[matcher], &used, &Visible::default()).unwrap().labels;
+        assert!(few.len() == 3 && few.is_sorted_by(|a, b| a < b), "{few:?}");
     }
 
     #[test]
@@ -352,13 +357,11 @@ mod tests {
         index.table(&batch(&Labels::EMPTY, 0..200));
         let few = [Matcher::equal("z", "7")];
         assert!(index.unsorted_matching(&few).unwrap().is_none(), "few are sorted for themselves");
-        let (mut keys, ids) = index.unsorted_matching(&[]).unwrap().unwrap();
-        assert_eq!(ids.len(), 200);
+        let mut keys = index.unsorted_matching(&[]).unwrap().unwrap();
         index.table(&batch(&Labels::EMPTY, 150..300));
         assert!(!index.is_ordered(by));
         keys.sort();
         index.set_order(by, keys);
-        index.keep_labels(&ids);
         assert!(index.is_ordered(by) && index.unsorted_matching(&[]).unwrap().is_none());
         let mut expected: Vec<Labels> = (0..300).map(set).collect();
         expected.sort();

@@ -80,7 +80,7 @@ impl LabelRoom {
     fn make_room(&self, bytes: usize) {
         let wanted = bytes.min(self.bytes_max / 2);
         let mut holders = self.holders.lock();
-        holders.retain(|holder| holder.strong_count() > 0);
+        holders.retain(|holder| holder.upgrade().is_some_and(|holder| holder.slots.read().is_some()));
         let now = self.openings.load(Ordering::Relaxed);
         while self.bytes.load(Ordering::Relaxed) + wanted > self.bytes_max {
             let known = holders.iter().filter_map(Weak::upgrade).filter(|holder| holder.slots.read().is_some());
@@ -93,9 +93,7 @@ impl LabelRoom {
 
 impl KeptLabels {
     pub(super) fn new(room: &Arc<LabelRoom>) -> Self {
-        let own = Arc::default();
-        room.holders.lock().push(Arc::downgrade(&own));
-        Self { room: Arc::clone(room), own }
+        Self { room: Arc::clone(room), own: Arc::default() }
     }
 
     /// Places for the label sets of so many series, with those that are kept; `None` where there is no room.
@@ -106,7 +104,9 @@ impl KeptLabels {
         if known.as_ref().is_some_and(|slots| slots.labels.len() >= series) {
             return known;
         }
-        if known.is_none() {
+        let is_new = known.is_none();
+        drop(known);
+        if is_new {
             self.room.make_room(slots_bytes(series) + series * LABELS_BYTES);
         }
         let mut own = self.own.slots.write();
@@ -114,7 +114,12 @@ impl KeptLabels {
             let before = own.take();
             *own = LabelSlots::new(&self.room, series, before.as_deref());
         }
-        own.clone()
+        let opened = own.clone();
+        drop(own);
+        if is_new && opened.is_some() {
+            self.room.holders.lock().push(Arc::downgrade(&self.own));
+        }
+        opened
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`schema`]: what a block is made of: section names, limits, the dictionary of label pairs, the order of series.
 //! - [`head`]: unsealed scrapes: a table per (target, schema), so that a sample costs no look-up.
-//! - `index`: its names, each once, which the next head goes on with; `head_tables`: what is a head's own; `head_postings`: which series
+//! - `index`: its names, each once, which the next head goes on with, as `names`; `head_tables`: what is a head's own; `head_postings`: which series
 //!   carry a label; `order`: all series in order; `kept_labels`: label sets of heads and blocks that readers asked for.
 //! - [`postings`]: label matchers to series ids, for heads and blocks alike.
 //! - `values`, `split`, `timestamps`, `times`, `group`: the sample codecs.
@@ -41,6 +41,7 @@ mod limits_tests;
 #[cfg(test)]
 mod memory_tests;
 mod merge;
+mod names;
 mod order;
 mod plan;
 mod postings;

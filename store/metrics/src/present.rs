@@ -52,7 +52,7 @@ impl<'a> Source<'a> {
         match self {
             Self::Head(found) => {
                 let all = (0..).zip(found.series.iter());
-                Box::new(all.map(|(at, (labels, _))| Ok((labels.clone(), at))))
+                Box::new(all.map(|(at, (labels, _))| Ok((labels, at))))
             }
             Self::Block(_, ids, labels) => Box::new(ids.iter().map(|id| Ok((labels.get(*id), *id)))),
         }
@@ -127,7 +127,7 @@ impl<'s, 'a> Reading<'s, 'a> {
         let mut newest = None;
         for (source, at) in found {
             if let Source::Head(head) = &self.sources[*source]
-                && let Some((_, places)) = head.series.get(*at as usize)
+                && let Some(places) = head.series.places(*at as usize)
                 && let Some((at, is_present)) = head.series.newest(places)
             {
                 self.spending.spend(1)?;
