@@ -63,11 +63,11 @@ fn record(offset: u64) -> Record {
     Record { place, offset, value: builder.finish().expect("a small record").into() }
 }
 
-struct Owner {
+pub(crate) struct Owner {
     commands: mpsc::Sender<OwnerCommand>,
-    partitions: Arc<Partitions<MetricsEngine>>,
-    metrics: Metrics,
-    revoked: CancellationToken,
+    pub partitions: Arc<Partitions<MetricsEngine>>,
+    pub metrics: Metrics,
+    pub revoked: CancellationToken,
     next: u64,
 }
 
@@ -76,19 +76,24 @@ impl Owner {
         let metrics = MetricLimits { retention_bytes: Some(ByteSize::bytes(LIMIT)), ..MetricLimits::default() };
         let tenants = [("shop".to_owned(), TenantLimits { metrics, ..TenantLimits::default() })].into();
         let overrides = Overrides::try_from(OverridesFile { tenants, ..OverridesFile::default() }).expect("overrides");
-        let (config, metrics) = (AggregatorConfig::default(), Metrics::default());
+        Self::with(&AggregatorConfig::default(), overrides, 5).await
+    }
+
+    /// By a clock that stands.
+    pub async fn with(config: &AggregatorConfig, overrides: Overrides, clock: i64) -> Self {
+        let metrics = Metrics::default();
         let dependencies = Arc::new(Dependencies {
             bus: Arc::new(Sim::new(SimConfig { partitions: 2, ..SimConfig::default() })),
             object_store: Arc::new(InMemory::new()) as Arc<dyn ObjectStore>,
             cache: BlobCache::new(1 << 20),
-            clock: Arc::new(|| 5),
+            clock: Arc::new(move || clock),
             nonces: random_nonces(),
             metrics: metrics.clone(),
             member: "a".into(),
             limits: limits::Limits::new(overrides),
         });
-        let (partitions, shared) = (Arc::default(), (&dependencies, &Arc::new(Budget::new(&config)), &Arc::new(Pool::new())));
-        let owners = owners(MetricsEngine::new(MetricsCounters::default()), &partitions, shared, &config);
+        let (partitions, shared) = (Arc::default(), (&dependencies, &Arc::new(Budget::new(config)), &Arc::new(Pool::new())));
+        let owners = owners(MetricsEngine::new(MetricsCounters::default()), &partitions, shared, config);
         let (tx, mut requests) = mpsc::channel(1);
         let (place, revoked) = (TopicPartition { topic: Kind::Metrics.topic().into(), partition: 0 }, CancellationToken::new());
         tokio::spawn(owners.own(ToGroup { place, number: 1, tx }, revoked.clone()));
@@ -99,14 +104,14 @@ impl Owner {
         Self { commands, partitions, metrics, revoked, next: 0 }
     }
 
-    async fn command(&self, command: impl FnOnce(Reply) -> OwnerCommand) -> Committed {
+    pub async fn command(&self, command: impl FnOnce(Reply) -> OwnerCommand) -> Committed {
         let (tx, rx) = oneshot::channel();
         self.commands.send(command(tx)).await.expect("is open");
         rx.await.expect("is answered").expect("does it")
     }
 
     /// A block for each record.
-    async fn seal(&mut self, records: u64) {
+    pub async fn seal(&mut self, records: u64) {
         for _ in 0..records {
             self.commands.send(OwnerCommand::Append(vec![record(self.next)])).await.expect("is open");
             self.next += 1;
@@ -116,7 +121,7 @@ impl Owner {
     }
 
     /// And everything that is lined up for it.
-    async fn expire(&self) {
+    pub async fn expire(&self) {
         self.command(OwnerCommand::Expire).await;
         self.command(OwnerCommand::Compact).await;
     }
@@ -135,7 +140,7 @@ impl Owner {
     }
 
     /// The seconds that each series of a tenant has; the same for all.
-    async fn seconds(&self, tenant: &'static str) -> Vec<i64> {
+    pub async fn seconds(&self, tenant: &'static str) -> Vec<i64> {
         let partitions = Arc::clone(&self.partitions);
         let read = move || {
             let reader = MetricsReader::new(partitions);

@@ -159,6 +159,16 @@ fn samples(block: u64, series: usize, noise: bool) -> Vec<MetricBatch> {
     vec![MetricBatch { target: Labels::from_pairs([("job", "j")]), schema, rows }]
 }
 
+/// A few series that are long: a merge has all samples of each.
+fn long_series(block: u64) -> Vec<MetricBatch> {
+    const ROWS: i64 = 60_000;
+    let labels = (0..3).map(|i| Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])).collect();
+    let schema = Arc::new(Schema::new(labels, Vec::new()));
+    let row = |at: i64| MetricRow::new(at * 1_000_000_000, vec![at as f64; 3]);
+    let first = block as i64 * ROWS;
+    vec![MetricBatch { target: Labels::from_pairs([("job", "j")]), schema, rows: (first..first + ROWS).map(row).collect() }]
+}
+
 fn spans(block: u64, count: i64, noise: bool) -> Vec<SpanBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let span = |i: i64| Span {
@@ -198,6 +208,26 @@ fn a_merge_of_metrics_stays_below_its_declared_memory() {
     let engine = MetricsEngine::new(MetricsCounters::default());
     check("samples", &engine, |block| samples(block, 2000, false));
     check("samples of noise", &engine, |block| samples(block, 2000, true));
+}
+
+#[test]
+fn a_merge_of_long_series_stays_below_its_declared_memory_and_that_of_a_series() {
+    const MEMORY: u64 = 64 << 20;
+    let engine = MetricsEngine::new(MetricsCounters::default()).with_merge_memory(MEMORY);
+    // Few series take little of what any merge takes.
+    let (mut blocks, mut declared) = (Vec::new(), MetricsEngine::series_memory(MEMORY) + MetricsEngine::MERGE.fixed / 8);
+    for block in 0..BLOCKS {
+        for built in filled(&engine, block, long_series(block)).build().expect("builds") {
+            let bytes = built.data.encode(MetricsEngine::KIND);
+            declared += MetricsEngine::MERGE.of(bytes.len() as u64, built.summary.raw_bytes);
+            blocks.push(Arc::new(engine.open(Arc::new(MemoryBlob::new(format!("b{block}"), bytes))).expect("opens")));
+        }
+    }
+    let (built, peak) = peak(|| engine.merge(&blocks).expect("merges"));
+    println!("{} blocks became {}, peak {peak}, declared {declared}", blocks.len(), built.len());
+    assert!((2..blocks.len()).contains(&built.len()), "{} blocks", built.len());
+    assert_eq!(built.iter().map(|built| built.summary.records).sum::<u64>(), 3 * 60_000 * BLOCKS);
+    assert!(peak <= declared, "{peak} bytes at the peak, {declared} are declared");
 }
 
 #[test]

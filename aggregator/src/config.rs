@@ -7,6 +7,7 @@ use weir_blocks::engine::{BlockCost, Engine};
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
 use weir_model::config::{ByteSize, duration};
+use weir_model::limits::{check_downsampling_age, check_downsampling_ages};
 use weir_model::wire::Kind;
 use weir_traces::TracesEngine;
 
@@ -35,10 +36,13 @@ pub struct AggregatorConfig {
     pub compaction_block_max: ByteSize,
     /// Merges that run at once in this process.
     pub compactions_max: usize,
-    /// Memory of all of them together; blocks that do not fit into a merge's share of it are not merged.
+    /// Memory of all of them together; blocks that do not fit into a merge's share of it are not merged. An eighth of a share is for
+    /// the samples of one series of metrics: one of more goes on in the next block.
     pub compaction_memory_max: ByteSize,
     /// How long to keep what, by its newest record; `0s` keeps it for ever.
     pub retention: Retention,
+    /// From which age on samples are left at a coarser resolution; never by default.
+    pub downsampling: Downsampling,
     /// A request to delete logs may be cancelled for so long, by the partitions' own time: until then its lines stay on disk, unseen.
     #[serde(with = "duration")]
     pub delete_request_cancel_period: Duration,
@@ -78,6 +82,18 @@ pub struct Retention {
     pub traces: Duration,
 }
 
+/// `[aggregator.downsampling]`: zero never.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Downsampling {
+    /// Samples of which only aggregates of 5 minutes are left.
+    #[serde(with = "duration")]
+    pub resolution_5m_after: Duration,
+    /// … of an hour.
+    #[serde(with = "duration")]
+    pub resolution_1h_after: Duration,
+}
+
 impl Default for Retention {
     fn default() -> Self {
         Self { logs: 14 * DAY, metrics: 30 * DAY, traces: 14 * DAY }
@@ -101,6 +117,7 @@ impl Default for AggregatorConfig {
             // Blocks of logs of some 100 MiB, which are gigabytes of lines.
             compaction_memory_max: ByteSize::gib(1),
             retention: Retention::default(),
+            downsampling: Downsampling::default(),
             // As Loki has it.
             delete_request_cancel_period: DAY,
             tick: Duration::from_secs(30),
@@ -131,6 +148,13 @@ impl AggregatorConfig {
     /// What one merge may take.
     pub(crate) fn merge_bytes_max(&self) -> u64 {
         self.compaction_memory_max.to_u64() / self.compactions_max.max(1) as u64
+    }
+
+    /// What of it the blocks of a run may take, by [`BlockCost`].
+    pub(crate) fn run_bytes_max(&self, kind: Kind) -> u64 {
+        let merge = self.merge_bytes_max();
+        let beside = if kind == Kind::Metrics { MetricsEngine::series_memory(merge) } else { 0 };
+        merge - beside
     }
 
     /// What the aggregator may hold in memory, by the keys that bound it. Caches and the bus's own buffers come on top, and
@@ -174,6 +198,12 @@ impl AggregatorConfig {
         if self.compaction_blocks < 2 {
             return Err("compaction_blocks must be at least 2".into());
         }
+        let Downsampling { resolution_5m_after: fine, resolution_1h_after: coarse } = &self.downsampling;
+        for (resolution, age) in [("5m", fine), ("1h", coarse)] {
+            check_downsampling_age(*age).map_err(|error| format!("downsampling.resolution_{resolution}_after {error}"))?;
+        }
+        check_downsampling_ages(*fine, *coarse)
+            .map_err(|error| format!("downsampling.resolution_1h_after {error} downsampling.resolution_5m_after"))?;
         if self.tick < Duration::from_secs(1) {
             return Err("tick must be at least 1s".into());
         }

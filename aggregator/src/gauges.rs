@@ -19,7 +19,7 @@ type Gauge = (&'static str, &'static str, fn(&OwnerStatus) -> Option<u64>);
 
 const QUARANTINED: &str = "weir_aggregator_quarantined_partitions";
 
-const GAUGES: [Gauge; 8] = [
+const GAUGES: [Gauge; 9] = [
     ("weir_aggregator_lag_records", "Bus records that cannot be found yet, as far as the bus has said", |of| {
         Some(of.high_watermark.saturating_sub(of.indexed_offset))
     }),
@@ -36,6 +36,9 @@ const GAUGES: [Gauge; 8] = [
     ("weir_aggregator_head_bytes", "Memory of what is unsealed", |of| Some(of.head_bytes)),
     ("weir_aggregator_blocks", "Sealed blocks", |of| Some(of.blocks)),
     ("weir_aggregator_block_bytes", "Bytes of the sealed blocks", |of| Some(of.block_bytes)),
+    ("weir_aggregator_downsampled_block_bytes", "Of those, bytes of blocks in which samples are downsampled", |of| {
+        Some(of.downsampled_bytes.values().sum())
+    }),
     ("weir_aggregator_unopened_blocks", "Sealed blocks that could not be opened; tried again at each tick", |of| {
         Some(of.blocks_unopened)
     }),

@@ -25,6 +25,8 @@ mod config;
 mod dedup;
 mod deletions;
 mod dependencies;
+#[cfg(test)]
+mod downsampled;
 mod error;
 mod expiry;
 mod gauges;
@@ -47,7 +49,7 @@ mod steady;
 mod unsealable;
 mod watermark;
 
-pub use config::{AggregatorConfig, Retention};
+pub use config::{AggregatorConfig, Downsampling, Retention};
 pub use dependencies::{Clock, Dependencies};
 pub use error::{AggregatorError, Refusals};
 pub use live::Partitions;

@@ -74,6 +74,8 @@ pub struct Metrics {
     pub expired_records: Family<ExpiredLabels, Counter>,
     /// Bytes that blocks are less for it.
     pub expired_bytes: Family<ExpiredLabels, Counter>,
+    /// Samples that are gone because aggregates stand for them.
+    pub downsampled_records: Family<PartitionLabels, Counter>,
     /// Lines, samples or spans that requests had deleted from blocks.
     pub deleted_records: Family<PartitionLabels, Counter>,
     /// Blocks that are too old by the clocks and are kept for now: more than time can have aged.
@@ -104,6 +106,7 @@ impl Metrics {
         );
         counter("lost_offsets", "Bus offsets declared lost", &self.lost);
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
+        counter("downsampled_records", "Samples for which aggregates stand now", &self.downsampled_records);
         counter("deleted_records", "Log lines, samples or spans deleted by requests", &self.deleted_records);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
         counter("ownership_interruptions", "Fenced owners and openings that failed; both are tried again", &self.interruptions);

@@ -50,9 +50,10 @@ impl Aggregator {
         let (dependencies, budget, pool) = (Arc::new(dependencies), Arc::new(Budget::new(&config)), Arc::new(Pool::new()));
         let shared = (&dependencies, &budget, &pool);
         let (logs, metrics, traces) = (Arc::default(), Arc::default(), Arc::default());
+        let samples = engines.1.with_merge_memory(config.merge_bytes_max());
         let mut all = AllOwners::new();
         all.insert(Kind::Logs.topic(), owners(engines.0, &logs, shared, &config));
-        all.insert(Kind::Metrics.topic(), owners(engines.1, &metrics, shared, &config));
+        all.insert(Kind::Metrics.topic(), owners(samples, &metrics, shared, &config));
         all.insert(Kind::Spans.topic(), owners(engines.2, &traces, shared, &config));
         let group = Group { bus, owners: all, registry: OwnerRegistry::default(), member };
         Self { logs, metrics, traces, heads, group }
@@ -272,6 +273,7 @@ mod tests {
             "head_bytes",
             "blocks",
             "block_bytes",
+            "downsampled_block_bytes",
             "unopened_blocks",
             "quarantined_partitions",
         ];

@@ -228,7 +228,7 @@ impl Default for PushConfig {
             requests_max: 64,
             // Three of the largest requests at once, or hundreds of usual ones.
             inflight_max: ByteSize::mib(256),
-            // 1,300,000 series of ten labels.
+            // 1,200,000 series of ten labels.
             series_cache_max: ByteSize::mib(512),
             // A mobile link's pause; 2 Mbit/s for the largest body.
             body_idle_max: Duration::from_secs(5),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use tenant::{
     IngestionLimits, LabelLimits, LogLimits, MetricLimits, QueryLimits, RetentionStream, TenantLimits, TraceLimits,
+    check_downsampling_age, check_downsampling_ages,
 };
 
 /// A file of overrides as it is written: `[defaults]`, and `[tenants."shop"]` with what is different there.
@@ -155,6 +156,18 @@ mod tests {
         );
         check(r#"{"defaults": {"query": {"concurrency": 0}}}"#, "defaults.query.concurrency: must be above 0");
         check(r#"{"defaults": {"query": {"timeout": "0s"}}}"#, "defaults.query.timeout: must be above 0");
+        check(
+            r#"{"defaults": {"metrics": {"resolution_1h_after": "30m"}}}"#,
+            "defaults.metrics.resolution_1h_after: must be at least 2h, or 0s for never",
+        );
+        let sooner = "resolution_1h_after: must be longer than metrics.resolution_5m_after";
+        check(&shop(r#"{"metrics": {"resolution_5m_after": "30d", "resolution_1h_after": "7d"}}"#), sooner);
+        // Together with what the defaults say.
+        check(
+            r#"{"defaults": {"metrics": {"resolution_1h_after": "7d"}},
+                "tenants": {"shop": {"metrics": {"resolution_5m_after": "7d"}}}}"#,
+            &format!("tenants.\"shop\".metrics.{sooner}"),
+        );
         for signal in ["logs", "metrics", "traces"] {
             let zero = format!(r#"{{"defaults": {{"{signal}": {{"retention_bytes": "0B"}}}}}}"#);
             check(&zero, &format!("defaults.{signal}.retention_bytes: must be above 0: leave it out for no limit"));

@@ -1,5 +1,6 @@
 //! Metric batches: many values of one target that share one timestamp, and the schema that names them.
 
+mod aggregate;
 mod extras;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::memory::{allocation, shared};
 use crate::time::UnixNanos;
 use crate::wire::EncodedSchema;
 
+pub use aggregate::Aggregate;
 pub use extras::ChosenColumns;
 
 /// What a series counts, as OpenMetrics and Prometheus name it.

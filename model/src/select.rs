@@ -23,7 +23,7 @@ pub use cardinality::{Cardinality, CountSeries};
 pub use counts::{Buckets, CountBy, LineCount, TakeCount, TakeTemplate, TemplateCount, TemplateText};
 pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesExemplars, SeriesList, TakeLabels};
 pub use spans::SearchedSpan;
-pub use tally::{Reservation, Tally, each_pulled, each_series, label_bytes, read_series};
+pub use tally::{Reservation, Tally, each_present, each_pulled, each_series, label_bytes, read_series};
 
 use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};

@@ -1,6 +1,7 @@
 //! Where partitions stand: as their owner knows it and tells query nodes, or as far as a manifest says; and what this process
 //! cannot write. For the page, gauges and health.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct OwnerStatus {
     pub blocks: u64,
     /// Their bytes.
     pub block_bytes: u64,
+    /// Of those, bytes of blocks in which samples are downsampled, by the coarsest resolution that some of a block have, in seconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub downsampled_bytes: BTreeMap<u32, u64>,
     /// Of them, those that a new owner has not opened yet. A query node opens them by itself.
     #[serde(default)]
     pub blocks_opening: u64,

@@ -39,6 +39,8 @@ mod containers;
 #[cfg(test)]
 mod deploy;
 #[cfg(test)]
+mod downsampled;
+#[cfg(test)]
 mod ended;
 #[cfg(test)]
 mod heads;

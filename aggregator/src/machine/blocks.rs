@@ -16,9 +16,9 @@ pub(super) struct Blocks {
     failed: BTreeMap<String, String>,
     /// How the store failed the last time, and at which block; nothing is known of those that were not tried after it.
     stopped: Option<(String, String)>,
-    /// What failed with them is not tried again: they are left alone until the next owner.
+    /// They cannot be read, or not be rewritten: they are left alone until the next owner.
     unmergeable: BTreeSet<String>,
-    /// They do not fit together with their neighbours. Merges pass over them until the next owner; rewrites do not.
+    /// They do not fit together with their neighbours, or a merge with them failed. Merges pass over them until the next owner; rewrites do not.
     full: BTreeSet<String>,
 }
 
@@ -82,15 +82,23 @@ impl Blocks {
         self.full.extend(largest.map(|entry| entry.id.clone()));
     }
 
-    /// A merge failed: when that says something of its blocks, they are left as they are, and the others go on. The one that the error
-    /// names, if it names one.
+    /// A merge of several failed: when that says something of its blocks, the one that the error names is left as it is. Where it names none
+    /// it may be of what they are together: each is rewritten as before, and merges go on with fewer of them.
     pub fn failed_to_merge(&mut self, run: &[BlockEntry], error: &AggregatorError) {
+        let is_named = |id: &&String| matches!(error, AggregatorError::Store(StoreError::Corrupt { path, .. }) if path.ends_with(id.as_str()));
         if !error.is_of_the_blocks() {
             return;
         }
-        let is_named = |id: &&String| matches!(error, AggregatorError::Store(StoreError::Corrupt { path, .. }) if path.ends_with(id.as_str()));
-        let named = run.iter().map(|entry| &entry.id).find(is_named);
-        let ids: Vec<String> = named.map_or_else(|| run.iter().map(|entry| entry.id.clone()).collect(), |id| vec![id.clone()]);
-        self.unmergeable.extend(ids);
+        match run.iter().map(|entry| &entry.id).find(is_named) {
+            Some(id) => drop(self.unmergeable.insert(id.clone())),
+            None => self.do_not_fit(run),
+        }
+    }
+
+    /// A block could not be rewritten: when that says something of it, it is left as it is.
+    pub fn failed_to_rewrite(&mut self, entry: &BlockEntry, error: &AggregatorError) {
+        if error.is_of_the_blocks() {
+            self.unmergeable.insert(entry.id.clone());
+        }
     }
 }

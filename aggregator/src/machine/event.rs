@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{AcceptedRequest, BlockEntry, DeletionKey, Manifest, Opened, unread};
+use weir_blocks::resolutions::TenantResolutions;
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
 
@@ -155,6 +156,8 @@ impl std::ops::AddAssign for Committed {
 
 /// What is to be done.
 pub(crate) enum Effect {
+    /// Say that samples of these tenants are never downsampled to 5 minutes; an empty name stands for all that the overrides do not name.
+    NeverFiner(Vec<String>),
     /// Publish the newest manifest under the next epoch: answers [`Event::Claimed`].
     Claim,
     /// Readers see the partition from now on, and the bus goes on at the manifest's offset.
@@ -174,12 +177,10 @@ pub(crate) enum Effect {
     EndMergeTurn,
     /// Answers [`Event::Merged`].
     Merge(Vec<BlockEntry>),
-    /// Write a block without what is hidden of it: answers [`Event::Rewritten`].
+    /// Write a block anew: answers [`Event::Rewritten`].
     Rewrite {
         entry: BlockEntry,
-        hidden: Hidden,
-        /// It is left as it is where its directory says that fewer records are hidden.
-        least: u64,
+        how: How,
     },
     /// Answers [`Event::Opened`].
     Open(Vec<BlockEntry>),
@@ -211,6 +212,14 @@ pub(crate) enum Effect {
     },
     /// Stop all work for good.
     Stop,
+}
+
+/// What becomes of a block that is rewritten.
+pub(crate) enum How {
+    /// It is left as it is where its directory says that fewer than `least` records are hidden.
+    Without { hidden: Hidden, least: u64 },
+    /// All of it is of this age at least, for which tenants may have a coarser resolution.
+    Downsampled { resolutions: TenantResolutions, age: Duration },
 }
 
 /// What readers see besides the heads.
@@ -287,4 +296,9 @@ pub(crate) enum Count {
     Held(u64),
     /// Records that requests had deleted.
     Deleted(u64),
+    /// Records of a block, and those that it has been downsampled to.
+    Downsampled {
+        records: u64,
+        left: u64,
+    },
 }

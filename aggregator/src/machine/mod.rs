@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use weir_blocks::engine::{BlockCost, Engine};
 use weir_blocks::periods::TenantPeriods;
+use weir_blocks::resolutions::TenantResolutions;
 use weir_bus::TopicPartition;
 use weir_model::limits::Limits;
 
@@ -33,8 +34,8 @@ use crate::byte_limit::ByteLimits;
 use crate::config::AggregatorConfig;
 
 pub(crate) use event::{
-    Acceptance, Appended, Claimed, Committed, Count, Effect, Event, Expired, ExpiryReason, Missing, Now, OwnerCommand, Reply,
-    Sealed, Shares, Shown,
+    Acceptance, Appended, Claimed, Committed, Count, Effect, Event, Expired, ExpiryReason, How, Missing, Now, OwnerCommand,
+    Reply, Sealed, Shares, Shown,
 };
 use serving::Serving;
 
@@ -47,9 +48,12 @@ const REOPEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs
 pub(crate) struct Rules {
     pub place: TopicPartition,
     pub merge_cost: BlockCost,
+    /// Memory that the blocks of one run may take by that.
+    pub run_bytes_max: u64,
     pub config: AggregatorConfig,
     pub periods: TenantPeriods,
     pub byte_limits: ByteLimits,
+    pub resolutions: TenantResolutions,
 }
 
 impl Rules {
@@ -57,7 +61,10 @@ impl Rules {
     pub fn of<E: Engine>(place: TopicPartition, config: &AggregatorConfig, limits: &Limits) -> Self {
         let periods = TenantPeriods::new(limits.clone(), E::KIND, config.retention(E::KIND));
         let byte_limits = ByteLimits::new(limits.clone(), E::KIND);
-        Self { place, merge_cost: E::MERGE, config: config.clone(), periods, byte_limits }
+        let ages = [config.downsampling.resolution_5m_after, config.downsampling.resolution_1h_after];
+        let resolutions = TenantResolutions::new(limits.clone(), E::KIND, ages);
+        let run_bytes_max = config.run_bytes_max(E::KIND);
+        Self { place, merge_cost: E::MERGE, run_bytes_max, config: config.clone(), periods, byte_limits, resolutions }
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::sync::oneshot;
 use weir_blocks::periods::TenantPeriods;
+use weir_blocks::resolutions::TenantResolutions;
 use weir_model::config::ByteSize;
 use weir_model::limits::{Limits, Overrides, OverridesFile, TenantLimits};
 use weir_model::wire::Kind;
@@ -35,7 +36,7 @@ const SCHEDULES_MAX: u64 = 60_000;
 /// What a schedule has been through.
 type Seen = BTreeSet<&'static str>;
 
-const PHASES: [&str; 30] = [
+const PHASES: [&str; 31] = [
     "opening",
     "not opened",
     "serving while blocks open",
@@ -64,6 +65,7 @@ const PHASES: [&str; 30] = [
     "accepted",
     "cancelled",
     "rewriting",
+    "downsampling",
     "nothing deleted",
     "processed",
 ];
@@ -139,7 +141,9 @@ fn schedule(seed: u64, kind: Kind) -> Seen {
     let periods = TenantPeriods::new(Limits::default(), kind, keep);
     // Some have room for all, others for a handful of offsets.
     world.bytes_max = world.chance(30).then(|| world.random.random_range(1..60));
-    let rules = Rules { periods, byte_limits: ByteLimits::new(limits(world.bytes_max), kind), ..rules(config) };
+    // Nothing else is downsampled; the machine does not know that.
+    let resolutions = TenantResolutions::new(Limits::default(), Kind::Metrics, [keep / 4, keep / 2]);
+    let rules = Rules { periods, byte_limits: ByteLimits::new(limits(world.bytes_max), kind), resolutions, ..rules(config) };
     let mut owners = [Owner::new(&rules), Owner::new(&rules)];
     for _ in 0..world.random.random_range(100..600) {
         let expired = world.expired;

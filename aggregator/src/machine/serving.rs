@@ -5,6 +5,7 @@
 //! says [`outcomes`].
 
 mod deletions;
+mod downsampling;
 mod expire;
 mod outcomes;
 mod retention;
@@ -17,7 +18,7 @@ use weir_blocks::manifest::{BlockEntry, Manifest};
 
 use super::Rules;
 use super::blocks::Blocks;
-use super::event::{Appended, Claimed, Committed, Count, Effect, Event, Expired, Now, OwnerCommand, Reply, Shown};
+use super::event::{Appended, Claimed, Committed, Count, Effect, Event, Expired, How, Now, OwnerCommand, Reply, Shown};
 use crate::AggregatorError;
 use crate::backoff::Backoff;
 use crate::budget::HeadBytes;
@@ -26,6 +27,7 @@ use crate::expiry::Pace;
 use crate::runs::{RunLimits, next_run};
 use crate::steady::Steady;
 use deletions::{DeletionQueue, Rewrite};
+use downsampling::AgedBlocks;
 use expire::ExcessBlocks;
 use retention::OldBlocks;
 
@@ -103,6 +105,8 @@ pub(super) struct Serving {
     expiring: Vec<Reply>,
     deletions: DeletionQueue,
     old: OldBlocks,
+    /// Of which samples are to be downsampled.
+    aged: AgedBlocks,
     excess: ExcessBlocks,
     /// Whether neighbours of one level are still to be merged.
     compaction_due: bool,
@@ -137,6 +141,7 @@ impl Serving {
             expiring: Vec::new(),
             deletions: DeletionQueue::default(),
             old: OldBlocks::default(),
+            aged: AgedBlocks::default(),
             excess: ExcessBlocks::default(),
             compaction_due: false,
             turn: Turn::None,
@@ -245,7 +250,23 @@ impl Serving {
             Work::Idle => self.next_work(rules, now, &mut effects),
             other => self.work = other,
         }
+        self.give_turn_back(&mut effects);
         effects
+    }
+
+    /// A turn that it has when it begins something else, or waits to try that again: others merge meanwhile.
+    fn give_turn_back(&mut self, effects: &mut Vec<Effect>) {
+        let is_used = match &self.work {
+            Work::Idle | Work::Merging(_) | Work::Rewriting(_) => true,
+            Work::Publishing(change) | Work::PublishAgain(change, _) => {
+                matches!(change.of, ChangeOf::Merge | ChangeOf::Rewrite(_))
+            }
+            Work::Sealing | Work::SealAgain(_) | Work::Collecting(_) => false,
+        };
+        if !is_used && self.turn == Turn::Held {
+            self.turn = Turn::None;
+            effects.push(Effect::EndMergeTurn);
+        }
     }
 
     /// Answers those whose offset is sealed.
@@ -285,27 +306,33 @@ impl Serving {
             }
             // While others merge, this one goes on sealing.
             Turn::Asked => {}
-            Turn::Held => match (self.next_without(rules, now), self.next_run(rules)) {
-                (Some((rewrite, hidden, least)), _) => {
-                    effects.push(Effect::Rewrite { entry: rewrite.entry.clone(), hidden, least });
-                    self.work = Work::Rewriting(rewrite);
-                }
-                (None, Some(run)) => {
-                    effects.push(Effect::Merge(run.clone()));
-                    self.work = Work::Merging(run);
-                }
-                (None, None) => {
-                    (self.compaction_due, self.turn) = (false, Turn::None);
-                    effects.push(Effect::EndMergeTurn);
-                    let left = self.deletion_left(rules, now).map(Arc::new);
-                    effects.extend(self.answer_applications(left.as_ref()));
-                    effects.extend(self.compactions.drain(..).map(|(sum, reply)| Effect::Answer(reply, Ok(sum))));
-                }
-            },
+            Turn::Held => self.use_turn(rules, now, effects),
         }
     }
 
-    /// The next block to be rewritten, for a request first.
+    /// What goes leaves first. Downsampling comes last: of samples that two blocks have, a merge drops one, and of aggregates it cannot.
+    fn use_turn(&mut self, rules: &Rules, now: Now, effects: &mut Vec<Effect>) {
+        let (rewrite, how) = if let Some((rewrite, hidden, least)) = self.next_without(rules, now) {
+            (rewrite, How::Without { hidden, least })
+        } else if let Some(run) = self.next_run(rules) {
+            effects.push(Effect::Merge(run.clone()));
+            self.work = Work::Merging(run);
+            return;
+        } else if let Some((rewrite, age)) = self.next_aged(rules) {
+            (rewrite, How::Downsampled { resolutions: rules.resolutions.clone(), age })
+        } else {
+            (self.compaction_due, self.turn) = (false, Turn::None);
+            effects.push(Effect::EndMergeTurn);
+            let left = self.deletion_left(rules, now).map(Arc::new);
+            effects.extend(self.answer_applications(left.as_ref()));
+            effects.extend(self.compactions.drain(..).map(|(sum, reply)| Effect::Answer(reply, Ok(sum))));
+            return;
+        };
+        effects.push(Effect::Rewrite { entry: rewrite.entry.clone(), how });
+        self.work = Work::Rewriting(rewrite);
+    }
+
+    /// The next block to be written without some of its records, for a request first.
     fn next_without(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden, u64)> {
         let for_request = self.next_rewrite(rules, now).map(|(rewrite, hidden)| (rewrite, hidden, 0));
         for_request.or_else(|| self.next_old(rules, now)).or_else(|| self.next_excess())
@@ -335,10 +362,15 @@ impl Serving {
 
     fn next_run(&self, rules: &Rules) -> Option<Vec<BlockEntry>> {
         let config = &rules.config;
-        let (blocks, bytes, memory) = (config.compaction_blocks, config.compaction_block_max.to_u64(), config.merge_bytes_max());
+        let (blocks, bytes, memory) = (config.compaction_blocks, config.compaction_block_max.to_u64(), rules.run_bytes_max);
         let limits = RunLimits { blocks, bytes, memory, all: !self.compactions.is_empty() };
         let can = |entry: &BlockEntry| self.blocks.can_merge(entry);
-        let parts = |a: &BlockEntry, b: &BlockEntry| self.manifest.parts(a, b);
+        // What is coarse would be taken for fine, and be looked at again.
+        let due = self.aged.due();
+        let parts = |a: &BlockEntry, b: &BlockEntry| {
+            let is_other = |a: &BlockEntry, b: &BlockEntry| due.get(a.id.as_str()) != due.get(b.id.as_str());
+            a.summary.resolution != b.summary.resolution || is_other(a, b) || self.manifest.parts(a, b)
+        };
         next_run(&self.manifest.blocks, (can, parts), rules.merge_cost, limits).map(<[BlockEntry]>::to_vec)
     }
 

@@ -7,6 +7,7 @@ use weir_blocks::StoreError;
 use weir_blocks::engine::{BlockCost, BlockSummary};
 use weir_blocks::manifest::{BlockEntry, Manifest, Opened};
 use weir_blocks::periods::TenantPeriods;
+use weir_blocks::resolutions::TenantResolutions;
 use weir_bus::{Record, TopicPartition};
 use weir_model::config::ByteSize;
 use weir_model::limits::Limits;
@@ -14,6 +15,7 @@ use weir_model::wire::Kind;
 
 mod byte_limit;
 mod deletions;
+mod downsampling;
 
 use super::*;
 use crate::AggregatorError;
@@ -24,7 +26,10 @@ pub(super) fn rules(config: AggregatorConfig) -> Rules {
     let place = TopicPartition { topic: "weir.logs".into(), partition: 0 };
     let periods = TenantPeriods::new(Limits::default(), Kind::Logs, config.retention(Kind::Logs));
     let byte_limits = ByteLimits::new(Limits::default(), Kind::Logs);
-    Rules { place, merge_cost: BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 }, config, periods, byte_limits }
+    let resolutions = TenantResolutions::new(Limits::default(), Kind::Logs, [Duration::ZERO; 2]);
+    let merge_cost = BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 };
+    let run_bytes_max = config.run_bytes_max(Kind::Logs);
+    Rules { place, merge_cost, run_bytes_max, config, periods, byte_limits, resolutions }
 }
 
 pub(super) fn fenced() -> AggregatorError {
@@ -91,6 +96,7 @@ fn brief(effect: &Effect) -> String {
         }
         Effect::Answer(_, Ok(Committed { blocks, records })) => format!("answer {blocks}/{records}"),
         Effect::Answer(_, Err(error)) => format!("refuse: {error}"),
+        Effect::NeverFiner(tenants) => format!("never finer {tenants:?}"),
         Effect::Count(Count::Held(0)) => "held 0".into(),
         Effect::Count(count) => format!("count {count:?}"),
         Effect::ClaimLater(reason) => format!("claim later: {reason}"),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Engine};
-use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{BlockEntry, ManifestStore, NewBlock, OpenBlocks};
 use weir_bus::TopicPartition;
 use weir_model::wire::Kind;
@@ -13,6 +12,7 @@ use crate::AggregatorError;
 use crate::budget::Budget;
 use crate::byte_limit::{BlockShares, block_shares};
 use crate::dedup::DedupLimits;
+use crate::machine::How;
 use crate::pool::{Class, Lost, Pool};
 
 /// Blocks that were opened when they had been written, by id; not kept yet.
@@ -94,10 +94,7 @@ impl<E: Engine> BlockStore<E> {
             tracing::info!(topic, partition, blocks, "blocks do not fit into fewer: the largest stays as it is");
             return Ok(None);
         }
-        let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
-        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(None) };
-        let new = NewBlock { first_offset: first.first_offset, next_offset: last.next_offset, level, quarantine: false };
-        self.put(Class::Merge, new, built).await.map(Some)
+        self.put(Class::Merge, NewBlock::of_run(run), built).await.map(Some)
     }
 
     /// Whose the bytes of these blocks are. One that is not open any more is left out; one whose directory cannot be read is nobody's.
@@ -114,16 +111,22 @@ impl<E: Engine> BlockStore<E> {
         self.work(Class::Merge, "count whose blocks are", move || Ok(open.into_iter().map(shares).collect())).await
     }
 
-    /// A block without what is hidden of it; `None` when nothing is, or when its directory says that less than `least` is.
+    /// A block written anew; `None` when that changes nothing, or not enough.
     pub async fn rewrite(
         &self,
         entry: &BlockEntry,
         block: Option<Arc<E::Block>>,
-        (hidden, least): (Hidden, u64),
+        how: How,
     ) -> Result<Option<Written<E>>, AggregatorError> {
         let Some(block) = block else { return Err(StoreError::engine("rewrite a block", "it is not open").into()) };
         let engine = Arc::clone(&self.engine);
         let built = self.work(Class::Merge, "rewrite a block", move || {
+            let (hidden, least) = match how {
+                How::Without { hidden, least } => (hidden, least),
+                How::Downsampled { resolutions, age } => {
+                    return engine.downsample(&block, &|tenant| resolutions.of(tenant, age));
+                }
+            };
             let is_worthwhile = least == 0 || engine.count_hidden(&block, &hidden)? >= least;
             if is_worthwhile { engine.rewrite(&block, &hidden) } else { Ok(None) }
         });

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use weir_blocks::engine::Engine;
-use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{BlockEntry, Manifest, OpenBlocks, Sightings};
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
@@ -18,7 +17,7 @@ use crate::AggregatorError;
 use crate::append::Appender;
 use crate::dedup::{DedupLimits, DedupState};
 use crate::live::LivePartition;
-use crate::machine::{Count, Effect, Event, Expired, ExpiryReason, Shares, Shown};
+use crate::machine::{Count, Effect, Event, Expired, ExpiryReason, How, Shares, Shown};
 use crate::metrics::ExpiredLabels;
 use crate::owners::GroupRequest;
 use crate::pool::Class;
@@ -37,7 +36,7 @@ impl<E: Engine> Shell<E> {
             Effect::AskMergeTurn => self.ask_merge_turn(),
             Effect::EndMergeTurn => self.end_merge_turn(),
             Effect::Merge(run) => self.merge(run),
-            Effect::Rewrite { entry, hidden, least } => self.rewrite(entry, (hidden, least)),
+            Effect::Rewrite { entry, how } => self.rewrite(entry, how),
             Effect::Open(entries) => self.open_blocks(entries),
             Effect::Publish { version, manifest } => self.prepare(version, manifest),
             Effect::PublishAgain => self.publish(),
@@ -49,6 +48,7 @@ impl<E: Engine> Shell<E> {
                 let _nobody_waits = reply.send(answer);
             }
             Effect::Count(count) => self.count(count),
+            Effect::NeverFiner(tenants) => warn_of_ages(&tenants),
             Effect::ClaimLater(reason) => self.group.send(GroupRequest::Close { reason }).await,
             Effect::GiveUp { reason, pause } => {
                 let (topic, partition) = (&self.group.place.topic, self.group.place.partition);
@@ -154,10 +154,10 @@ impl<E: Engine> Shell<E> {
         self.jobs.spawn(async move { Outcome::Merged(store.merge(&run, blocks).await) });
     }
 
-    fn rewrite(&mut self, entry: BlockEntry, without: (Hidden, u64)) {
+    fn rewrite(&mut self, entry: BlockEntry, how: How) {
         let Some(open) = &mut self.open else { return };
         let (store, block) = (Arc::clone(&open.store), open.store.blocks.get(&entry.id));
-        self.jobs.spawn(async move { Outcome::Rewritten(store.rewrite(&entry, block, without).await) });
+        self.jobs.spawn(async move { Outcome::Rewritten(store.rewrite(&entry, block, how).await) });
     }
 
     fn open_blocks(&mut self, entries: Vec<BlockEntry>) {
@@ -249,6 +249,9 @@ impl<E: Engine> Shell<E> {
                 metrics.expired_records.get_or_create(&labels).inc_by(committed.records);
                 metrics.expired_bytes.get_or_create(&labels).inc_by(bytes);
             }
+            Count::Downsampled { records, left } => {
+                metrics.downsampled_records.get_or_create(labels).inc_by(records.saturating_sub(left));
+            }
             Count::Deleted(records) => drop(metrics.deleted_records.get_or_create(labels).inc_by(records)),
             Count::Held(held) => {
                 if held > 0 {
@@ -271,4 +274,16 @@ impl<E: Engine> Shell<E> {
         }
         (self.jobs, self.open) = (JoinSet::new(), None);
     }
+}
+
+/// Names a few: there may be as many as tenants.
+fn warn_of_ages(tenants: &[String]) {
+    let others = |tenant: &String| if tenant.is_empty() { "all others".to_owned() } else { format!("{tenant:?}") };
+    let some: Vec<String> = tenants.iter().take(5).map(others).collect();
+    let (some, count) = (some.join(", "), tenants.len());
+    tracing::warn!(
+        tenants = some,
+        count,
+        "samples never have a resolution of 5 minutes: with aggregator.downsampling, resolution_1h_after is no longer than resolution_5m_after"
+    );
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
@@ -17,14 +19,15 @@ use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
 use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine, MetricsReader};
+use weir_model::metric::is_stale;
 use weir_model::scope::Scope;
-use weir_model::select::{MetricReader, MetricSelect, NoBudget, TraceReader};
+use weir_model::select::{MetricReader, MetricSelect, NoBudget, Series, TraceReader};
 use weir_model::wire::Kind;
 use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 
 use super::moods::{Disk, Moody};
 use super::{PARTITIONS, Source, TENANT, compare, lines_of};
-use crate::config::AggregatorConfig;
+use crate::config::{AggregatorConfig, Downsampling};
 use crate::dependencies::Dependencies;
 use crate::group::member_of;
 use crate::metrics::{Metrics, PartitionLabels};
@@ -33,11 +36,12 @@ use crate::open::Aggregator;
 /// What the schedules have been through, and how often.
 type Seen = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
-const PHASES: [&str; 12] = [
+const PHASES: [&str; 13] = [
     "blocks opening",
     "clock jumped",
     "compacted",
     "disk full",
+    "downsampled",
     "expired",
     "fenced or not opened",
     "rebalanced",
@@ -183,6 +187,11 @@ async fn schedule(seed: u64, seen: Seen) -> [u64; 3] {
         head_age_max: Duration::from_millis(random.random_range(1..3000)),
         compaction_blocks: 2,
         tick: Duration::from_secs(1),
+        // Records are of the first moments since 1970: what is stored says no more than that they may be an hour old.
+        downsampling: Downsampling {
+            resolution_5m_after: Duration::from_secs(if random.random_bool(0.5) { 600 } else { 0 }),
+            resolution_1h_after: Duration::from_secs(if random.random_bool(0.5) { 1200 } else { 0 }),
+        },
         ..AggregatorConfig::default()
     };
     let world = World {
@@ -208,12 +217,20 @@ async fn schedule(seed: u64, seen: Seen) -> [u64; 3] {
     world.store.set(0, Duration::ZERO, false);
     world.disk.full.store(false, Ordering::Relaxed);
     verify(&world, &sources).await;
+    if of_metrics(&world.metrics.downsampled_records) > 0 {
+        world.see("downsampled");
+    }
     Kind::ALL.map(|kind| sources.iter().filter(|source| source.kind == kind).map(|source| source.acknowledged).sum())
 }
 
 fn was_interrupted(metrics: &Metrics) -> bool {
     let of = |kind: Kind| (0..PARTITIONS).map(move |partition| PartitionLabels { topic: kind.topic().into(), partition });
     Kind::ALL.into_iter().flat_map(of).any(|labels| metrics.interruptions.get_or_create(&labels).get() > 0)
+}
+
+fn of_metrics(count: &Family<PartitionLabels, Counter>) -> u64 {
+    let labels = |partition| PartitionLabels { topic: Kind::Metrics.topic().into(), partition };
+    (0..PARTITIONS).map(|partition| count.get_or_create(&labels(partition)).get()).sum()
 }
 
 /// A fresh process takes over, catches up, seals, compacts; all of it is there each time.
@@ -259,15 +276,7 @@ async fn stored(member: &Member, sources: &[Source]) -> Vec<String> {
         let select = MetricSelect { scope: Scope::of(TENANT), matchers: Vec::new(), start_ms: i64::MIN, end_ms: i64::MAX };
         let found = MetricsReader::new(samples).select(&select, &NoBudget).expect("selects");
         assert!(found.coverage.missing.is_empty(), "{:?}", found.coverage.missing);
-        let of = |series: &weir_model::select::Series| {
-            let (source, mut values) = (series.labels.get("source"), series.values.clone());
-            for (at, own) in &series.histograms {
-                assert_eq!(series.starts[*at as usize], own.count as i64 * 7, "{source}");
-                values[*at as usize] = own.count;
-            }
-            values.into_iter().map(|value| format!("{source} {:06}", value as u64)).collect::<Vec<_>>()
-        };
-        let mut others: Vec<String> = found.value.iter().flat_map(of).collect();
+        let mut others: Vec<String> = found.value.iter().flat_map(samples_of).collect();
         let reader = TracesReader::new(spans, Arc::new(|| 0));
         for id in ids {
             let found = reader.trace(&Scope::of(TENANT), id).expect("looks");
@@ -279,6 +288,29 @@ async fn stored(member: &Member, sources: &[Source]) -> Vec<String> {
     });
     all.extend(others.await.expect("reads"));
     all
+}
+
+/// Of a series, as "source number". Those of which an aggregate is left follow each other: it says the first, the last and how many.
+fn samples_of(series: &Series) -> Vec<String> {
+    let source = series.labels.get("source");
+    let mut numbers: Vec<u64> = Vec::new();
+    for (at, value) in series.timestamps.iter().zip(&series.values).filter(|(_, value)| !is_stale(**value)) {
+        let Some(own) = series.aggregates.iter().find(|own| own.last_ms == *at) else {
+            numbers.push(*value as u64);
+            continue;
+        };
+        let all = own.first as u64..=own.last as u64;
+        assert_eq!((own.count, own.sum), (all.clone().count() as f64, all.clone().sum::<u64>() as f64), "{source}: {own:?}");
+        assert_eq!((own.min, own.max, own.lost), (own.first, own.last, 0.0), "{source}: {own:?}");
+        numbers.extend(all);
+    }
+    for (at, own) in &series.histograms {
+        assert_eq!(series.starts[*at as usize], own.count as i64 * 7, "{source}");
+        numbers.push(own.count as u64);
+    }
+    // The number of a histogram's sample is a staleness marker, which is none.
+    numbers.sort_unstable();
+    numbers.iter().map(|number| format!("{source} {number:06}")).collect()
 }
 
 /// How many schedules `make test` runs: each has three times the partitions of those of logs alone.

@@ -105,13 +105,13 @@ async fn appends_wait_at_the_cap_until_released() {
         ..config(dir.path())
     };
     let log = DiskLog::open(config.clone(), BusMetrics::default()).unwrap();
-    let contract = Contract { log: &log, topic: TOPIC, record_bytes: 1000, quiet: Duration::from_millis(50) };
+    let contract = Contract { log: &log, topic: TOPIC, record_bytes: 1000, quiet: Duration::from_secs(1) };
     let taken = contract.check_back_pressure(async || log.release(&place(0), 5).await.unwrap()).await;
     assert!((8..=9).contains(&taken), "{taken} records of 1000 bytes under a cap of 10000");
     drop(log);
     // The cap counts what is there after a restart, too.
     let log = DiskLog::open(config, BusMetrics::default()).unwrap();
-    let contract = Contract { log: &log, topic: TOPIC, record_bytes: 1000, quiet: Duration::from_millis(50) };
+    let contract = Contract { log: &log, topic: TOPIC, record_bytes: 1000, quiet: Duration::from_secs(1) };
     let next = log.bounds(&place(0)).await.unwrap().1;
     let taken = contract.check_back_pressure(async || log.release(&place(0), next).await.unwrap()).await;
     assert!(taken <= 5, "{taken}");

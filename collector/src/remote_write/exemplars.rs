@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use weir_model::metric::Exemplar;
 
+use super::labels;
 use super::rows::{self, EXEMPLAR_LETTERS_MAX, Place};
 use super::sections::{MILLISECOND, Reading};
-use super::series::{self, Known};
+use super::series::Known;
 use crate::push_error::PushError;
 
 impl Reading<'_> {
@@ -15,7 +16,7 @@ impl Reading<'_> {
         // Its labels, read and packed, are a few times their text; it waits in a list and goes to another.
         self.charges.add(8 * message.len() + 4 * size_of::<(Arc<Known>, Exemplar)>())?;
         let exemplar = self.request.exemplar(message)?.and_then(|raw| {
-            let labels = series::labels(&raw.labels, self.labels_max)?;
+            let labels = labels::read(&raw.labels, self.labels_max)?;
             if !rows::fits(&labels) {
                 return Err(format!("exemplar of more than {EXEMPLAR_LETTERS_MAX} letters"));
             }

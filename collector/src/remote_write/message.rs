@@ -8,8 +8,8 @@ use weir_model::metric::{Family, MetricKind};
 use weir_model::varint::put_varint;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::labels::LABEL_BYTES_MAX;
 use super::rows::EXEMPLAR_LETTERS_MAX;
-use super::series::LABEL_BYTES_MAX;
 use crate::proto::{Field, Fields, ProtoError};
 
 /// Label bytes that all series of a request of 2.0 may refer to, as a multiple of its body: forty labels take twenty times the series …
@@ -261,7 +261,9 @@ impl<'a> RawSeries<'a> {
     }
 
     fn read_1(&mut self, bytes: &'a [u8]) -> Result<(), ProtoError> {
-        let mut fields = Fields::new(bytes, "a time series");
+        let (leading, rest) = bytes.split_at(leading_labels(bytes));
+        self.leading = leading;
+        let mut fields = Fields::new(rest, "a time series");
         let mut is_leading = true;
         while let Some(field) = fields.next() {
             match field? {
@@ -289,6 +291,17 @@ impl<'a> RawSeries<'a> {
         }
         Ok(())
     }
+}
+
+/// How far label messages reach that stand first: those of less than 128 bytes, whose length is one byte, up to the first that is longer.
+fn leading_labels(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    while let [0x0a, length @ ..0x80, rest @ ..] = &bytes[end..]
+        && usize::from(*length) <= rest.len()
+    {
+        end += 2 + usize::from(*length);
+    }
+    end
 }
 
 fn sample(field: Field<'_>) -> Result<Sample, ProtoError> {

@@ -7,7 +7,8 @@
 //! was looked at.
 //! Specifications: <https://prometheus.io/docs/specs/prw/>.
 //!
-//! - [`message`], [`histogram`]: the messages, read where they lie. [`series`]: what is known of series from requests before.
+//! - [`message`], [`histogram`], [`labels`]: the messages, read where they lie. [`series`], [`order`]: what is known of series from
+//!   requests before.
 //! - [`rows`], [`sections`]: samples as batches; [`exemplars`], [`families`], [`newest`]: what goes with them; [`outcome`]: what a request came to.
 //!
 //! How weir sends is `remote_write_out`.
@@ -15,10 +16,12 @@
 mod exemplars;
 mod families;
 mod histogram;
+mod labels;
 #[cfg(test)]
 mod limits_tests;
 mod message;
 mod newest;
+mod order;
 mod outcome;
 mod rows;
 mod sections;

@@ -11,11 +11,13 @@ use weir_model::wire::{Kind, Section};
 
 use super::families::{self, Told};
 use super::histogram;
+use super::labels;
 use super::message::{FAMILY_TEXT_BYTES_MAX, RawMetadata, RawSeries, Request, Sample, Version, kind};
 use super::newest::Carried;
+use super::order::Walk;
 use super::outcome::{Taken, Written};
 use super::rows::{self, BATCH_BYTES, Place, ROW_BYTES, Row, Rows, SAMPLE_BYTES, Value};
-use super::series::{self, Known, State, TenantSeries};
+use super::series::{Known, State, TenantSeries};
 use crate::admission::Admission;
 use crate::bounds::{OutOfTime, TimeBounds};
 use crate::fingerprint::Fingerprint;
@@ -165,10 +167,12 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn read_all(&mut self) -> Result<(), PushError> {
-        let (mut raw, mut samples) = (RawSeries::default(), 0);
-        let mut state: RwLockReadGuard<'a, State> = self.tenant.state.read();
+        let (mut raw, mut samples, mut walk) = (RawSeries::default(), 0, Walk::begin());
+        let tenant = self.tenant;
+        let mut state: RwLockReadGuard<'a, State> = tenant.state.read();
         for message in self.request.series() {
             let message = message?;
+            let expected = state.order.expected(&walk);
             if message.len() > SHORT_BYTES {
                 self.charges.admission.charge(self.request.list_bytes(message)?)?;
             }
@@ -187,36 +191,31 @@ impl<'a> Reading<'a> {
                 // Put together, and as a label set.
                 self.charges.admission.charge(4 * raw.labels().len())?;
             }
-            let known;
-            (known, state) = self.known(&raw, state)?;
-            if let Some(known) = known {
-                self.take(&known, &raw)?;
+            let fingerprint = Fingerprint::of(raw.labels());
+            if let Some((known, _)) = expected.filter(|(_, expected)| *expected == fingerprint) {
+                walk.as_expected(known);
+                self.take(known, &raw)?;
+            } else if let Some(known) = state.find(fingerprint) {
+                state.order.came(&mut walk, known);
+                self.take(known, &raw)?;
+            } else {
+                drop(state);
+                let made = self.make(&raw, fingerprint)?;
+                state = tenant.state.read();
+                if let Some(known) = made {
+                    state.order.came(&mut walk, &known);
+                    self.take(&known, &raw)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// The series; `None` when it is refused.
-    #[inline]
-    fn known(
-        &mut self,
-        raw: &RawSeries<'a>,
-        state: RwLockReadGuard<'a, State>,
-    ) -> Result<(Option<Arc<Known>>, RwLockReadGuard<'a, State>), PushError> {
-        let fingerprint = Fingerprint::of(raw.labels());
-        if let Some(known) = state.find(fingerprint) {
-            let known = Arc::clone(known);
-            return Ok((Some(known), state));
-        }
-        drop(state);
-        let made = self.make(raw, fingerprint)?;
-        Ok((made, self.tenant.state.read()))
-    }
-
+    /// A series that is not known; `None` when it is refused.
     #[cold]
     fn make(&mut self, raw: &RawSeries<'a>, fingerprint: Fingerprint) -> Result<Option<Arc<Known>>, PushError> {
         let count = (raw.samples.len() + raw.histograms.len()) as u64;
-        let labels = series::labels(raw.labels(), self.labels_max);
+        let labels = labels::read(raw.labels(), self.labels_max);
         let labels = match labels {
             Ok(labels) if labels.get(NAME).is_empty() => Err(format!("series {}: no metric name", clip(&labels))),
             other => other.map_err(|fault| format!("series with {fault}")),

@@ -20,17 +20,17 @@ use weir_model::metric::{Family, MetricKind, Schema};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::newest::Newest;
+use super::order::{Order, Turn};
 use crate::fingerprint::{Fingerprint, Hashed};
-use crate::proto::{Fields, ProtoError};
 
 /// Tenants whose series are known at once.
 const TENANTS_MAX: usize = 1000;
-/// A label's name or value; what is longer is no label.
-pub(super) const LABEL_BYTES_MAX: usize = 64 << 10;
 /// Families of one tenant.
 const FAMILIES_MAX: usize = 100_000;
 /// Memory of the families that go with one schema; a chunk's have some 40 KiB.
 const SCHEMA_FAMILIES_BYTES_MAX: usize = 256 << 10;
+/// Labels by which series are of one target.
+const TARGET_NAMES: [&str; 2] = ["job", "instance"];
 /// Neither is in UTF-8.
 const TEXT_END: u8 = 0xff;
 const SERIES_END: u8 = 0xfe;
@@ -56,7 +56,11 @@ pub(crate) struct TenantSeries {
 #[derive(Default)]
 pub(super) struct State {
     series: HashSet<ByFingerprint, BuildHasherDefault<Hashed>>,
+    /// The same series, and which comes after which.
+    pub order: Order,
     targets: HashMap<Labels, Arc<Target>>,
+    /// Of the series that was made last.
+    last_target: Option<Arc<Target>>,
     schemas: HashMap<u64, Arc<KnownSchema>, BuildHasherDefault<Hashed>>,
     families: HashMap<String, KnownFamily>,
     /// The series of each name that was made last, with whose newest sample metadata that comes alone is stored: those of before may have ended.
@@ -105,10 +109,11 @@ pub(super) struct Target {
 /// A series.
 pub(super) struct Known {
     /// Of its label messages as version 1 has them.
-    fingerprint: Fingerprint,
+    pub fingerprint: Fingerprint,
     pub target: Arc<Target>,
     /// Among its target's.
     pub column: u32,
+    pub turn: Turn,
     /// Without the target's.
     pub labels: Labels,
     /// By which its tenant's active series are counted.
@@ -168,6 +173,10 @@ impl TenantSeries {
     }
 }
 
+fn is_target(name: &str) -> bool {
+    TARGET_NAMES.contains(&name)
+}
+
 impl State {
     #[inline]
     pub fn find(&self, fingerprint: Fingerprint) -> Option<&Arc<Known>> {
@@ -181,20 +190,14 @@ impl State {
         all: &Labels,
         active: impl Fn(&Labels, &Labels) -> u64,
     ) -> (Arc<Known>, usize) {
-        let is_target = |name: &str| name == "job" || name == "instance";
-        let of_target = all.without(|name| !is_target(name));
         let before = self.targets.len();
-        let target = self.targets.entry(of_target).or_insert_with_key(|labels| {
-            let source = format!("remote_write/{}/{}", labels.get("job"), labels.get("instance"));
-            let number = TARGETS.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Target { labels: labels.clone(), source, number, columns: AtomicU64::new(0) })
-        });
-        let target = Arc::clone(target);
+        let target = self.target(all);
         let labels = all.without(is_target);
         let known = Arc::new(Known {
             fingerprint,
             // After four billion series of one target they share columns, and are told apart by the batch that has both.
             column: target.columns.fetch_add(1, Ordering::Relaxed) as u32,
+            turn: self.order.turn(),
             active: active(&target.labels, &labels),
             labels,
             newest: Newest::default(),
@@ -202,6 +205,7 @@ impl State {
             target,
         });
         let mut bytes = shared(size_of::<Known>()) + known.labels.memory() + table_entry(size_of::<ByFingerprint>());
+        bytes += Order::BYTES;
         if self.targets.len() > before {
             let Target { labels, source, .. } = &*known.target;
             bytes += shared(size_of::<Target>()) + labels.memory() + allocation(source.len());
@@ -214,8 +218,23 @@ impl State {
             bytes += allocation(name.len()) + table_entry(size_of::<(String, Arc<Known>)>());
             self.by_name.insert(name.to_owned(), Arc::clone(&known));
         }
+        self.order.push(&known);
         self.series.insert(ByFingerprint(Arc::clone(&known)));
         (known, bytes)
+    }
+
+    /// Mostly that of the series before.
+    fn target(&mut self, all: &Labels) -> Arc<Target> {
+        let is_same = |last: &&Arc<Target>| TARGET_NAMES.iter().all(|name| last.labels.get(name) == all.get(name));
+        if let Some(last) = self.last_target.as_ref().filter(is_same) {
+            return Arc::clone(last);
+        }
+        let target = self.targets.entry(all.without(|name| !is_target(name))).or_insert_with_key(|labels| {
+            let source = format!("remote_write/{}/{}", labels.get("job"), labels.get("instance"));
+            let number = TARGETS.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Target { labels: labels.clone(), source, number, columns: AtomicU64::new(0) })
+        });
+        Arc::clone(self.last_target.insert(Arc::clone(target)))
     }
 
     fn schema_hash(target: &Target, columns: &[u32]) -> u64 {
@@ -233,8 +252,8 @@ impl State {
 
     /// Makes it, and says how many bytes more are held.
     pub fn insert_schema(&mut self, target: &Target, columns: &[u32], series: &[Arc<Known>]) -> (Arc<KnownSchema>, usize) {
-        let names: BTreeSet<&str> = series.iter().map(|known| known.labels.get(NAME)).collect();
-        let families: Vec<Family> = if self.families.is_empty() { Vec::new() } else { self.families_of(&names) };
+        let names = || series.iter().map(|known| known.labels.get(NAME)).collect();
+        let families: Vec<Family> = if self.families.is_empty() { Vec::new() } else { self.families_of(&names()) };
         let mut texts = Vec::new();
         for known in series {
             for text in target.labels.merged_pairs(&known.labels).flat_map(|(name, value)| [name, value]) {
@@ -332,41 +351,4 @@ impl State {
 /// Memory of a family in a list.
 fn family_bytes(family: &Family) -> usize {
     family.memory() + size_of::<Family>()
-}
-
-/// Label messages of version 1 as a label set. Errors with what is wrong with it.
-pub(super) fn labels(raw: &[u8], labels_max: usize) -> Result<Labels, String> {
-    let pairs = pairs(raw, labels_max).map_err(|error| error.to_string())?;
-    if pairs.len() > labels_max {
-        return Err(format!("more labels than push.labels_max, {labels_max}"));
-    }
-    let mut names: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|two| two[0] == two[1]) {
-        return Err(format!("label {:?} stands twice", weir_model::clip(twice[0])));
-    }
-    if names.first().is_some_and(|name| name.is_empty()) {
-        return Err("a label without a name".to_owned());
-    }
-    if let Some((name, _)) = pairs.iter().find(|(name, value)| name.len().max(value.len()) > LABEL_BYTES_MAX) {
-        return Err(format!("label {:?} is longer than {LABEL_BYTES_MAX} bytes", weir_model::clip(name)));
-    }
-    Ok(Labels::from_pairs(pairs))
-}
-
-/// No more than one more than `labels_max`.
-fn pairs(raw: &[u8], labels_max: usize) -> Result<Vec<(&str, &str)>, ProtoError> {
-    let mut pairs = Vec::new();
-    for label in Fields::new(raw, "labels").take(labels_max + 1) {
-        let (mut name, mut value) = ("", "");
-        for field in Fields::new(label?.1.bytes()?, "a label") {
-            match field? {
-                (1, field) => name = field.text()?,
-                (2, field) => value = field.text()?,
-                _ => {}
-            }
-        }
-        pairs.push((name, value));
-    }
-    Ok(pairs)
 }

@@ -21,21 +21,42 @@ pub(super) struct Position {
     pub end: u64,
 }
 
-/// Where it is kept. Written in place and not synced: it survives the process, and after a power cut an older one makes that more is
-/// sent again.
+impl Position {
+    /// As found in a log with these bounds. One that lies behind the log's end is of another log, as when the directory was deleted
+    /// but for it: then everything that is stored is sent.
+    pub fn within(found: Option<Self>, (first, next): (u64, u64)) -> Self {
+        found
+            .filter(|found| found.begin <= next)
+            .map_or(Self { begin: first, end: first }, |found| Self { begin: found.begin, end: found.end.min(next) })
+    }
+}
+
+/// Where it is kept, written in place. What was sent behind an older `end` than the newest would be sent again together with what is new,
+/// and refused with it: so an `end` is on disk before anything below it is sent. A `begin` may be older than it was after a power cut, which
+/// makes that more is sent again.
 pub(super) struct PositionFile(File);
 
 impl PositionFile {
     /// `None` where none was written, or half of one.
     pub fn open(path: &Path) -> io::Result<(Self, Option<Position>)> {
-        let file = if path.exists() { File::options().read(true).write(true).open(path)? } else { private::create(path)? };
+        let is_new = !path.exists();
+        let file = if is_new { private::create(path)? } else { File::options().read(true).write(true).open(path)? };
+        if let Some(directory) = path.parent().filter(|_| is_new) {
+            File::open(directory)?.sync_all()?;
+        }
         let mut bytes = [0; BYTES];
         let read = file.read_at(&mut bytes, 0)?;
         Ok((Self(file), decode(&bytes[..read])))
     }
 
+    /// Survives the process.
     pub fn write(&self, position: Position) -> io::Result<()> {
         self.0.write_all_at(&encode(position), 0)
+    }
+
+    /// What was written survives a power cut as well.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
     }
 }
 
@@ -59,6 +80,22 @@ fn decode(bytes: &[u8]) -> Option<Position> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_position_of_another_log_is_none() {
+        let of = |begin, end| Position { begin, end };
+        for (found, expected) in [
+            (None, of(5, 5)),
+            (Some(of(7, 9)), of(7, 9)),
+            (Some(of(7, 30)), of(7, 20)),
+            (Some(of(20, 20)), of(20, 20)),
+            // Released behind it: what is gone was given up.
+            (Some(of(2, 3)), of(2, 3)),
+            (Some(of(21, 21)), of(5, 5)),
+        ] {
+            assert_eq!(Position::within(found, (5, 20)), expected, "{found:?}");
+        }
+    }
 
     #[test]
     fn half_of_a_position_is_none() {

@@ -27,7 +27,7 @@ use super::client::{Client, Failure};
 use super::config::RemoteWriteConfig;
 use super::encoder::Encoder;
 use super::metrics::{ReceiverMetrics, RemoteMetrics};
-use super::position::PositionFile;
+use super::position::{Position, PositionFile};
 use super::shard::Shard;
 use crate::error::CollectorError;
 use crate::private;
@@ -59,6 +59,7 @@ pub(super) struct Receiver {
     clock: Clock,
     /// What the receiver took last not, and when; held only to read or write it.
     last_failure: parking_lot::Mutex<Option<(UnixNanos, Failure)>>,
+    telling: parking_lot::Mutex<()>,
     /// Held by who makes room, so that two do not give up records for the same lack.
     making_room: Mutex<()>,
 }
@@ -100,9 +101,7 @@ impl Queues {
             let client = Arc::new(Client::new(&config).map_err(|reason| wrong(&config, "tls_config", reason))?);
             let receiver = open(Arc::new(config), &directory, (partitions, clock), &metrics).await?;
             for shard in 0..receiver.shards.len() {
-                let path = position_path(&directory, shard);
-                let opened = PositionFile::open(&path);
-                let position = opened.map_err(|source| CollectorError::File { operation: "open", path, source })?;
+                let position = open_position(&receiver, position_path(&directory, shard), shard).await?;
                 let encoder = Encoder::new(Arc::clone(&receiver.config), receiver.metrics.clone(), Arc::clone(clock));
                 let shard = Shard::new(Arc::clone(&receiver), shard, position, (encoder, Arc::clone(&client)));
                 tasks.spawn(watched(shard.run(stop.clone()), receiver.name.clone()));
@@ -145,8 +144,9 @@ impl Receiver {
         &self.shards[shard]
     }
 
-    /// For the gauge.
+    /// For the gauge. Told by shards and lanes: one after the other, so that none sets what was so before.
     pub fn tell_pending(&self) {
+        let _one = self.telling.lock();
         let pending: u64 = self.shards.iter().map(Progress::pending).sum();
         self.metrics.pending_records.set(pending as i64);
     }
@@ -324,6 +324,7 @@ async fn open(
         queue_bytes,
         clock: Arc::clone(clock),
         last_failure: parking_lot::Mutex::default(),
+        telling: parking_lot::Mutex::default(),
         making_room: Mutex::new(()),
     };
     for shard in 0..shards {
@@ -331,6 +332,22 @@ async fn open(
         opened.map_err(|error| wrong(&config, "queue", error))?;
     }
     Ok(Arc::new(receiver))
+}
+
+/// How far a shard is; on disk before anything is appended, if it is not what was found: as the log grows what was found might come to
+/// lie within it.
+async fn open_position(receiver: &Receiver, path: PathBuf, shard: usize) -> Result<(PositionFile, Position), CollectorError> {
+    let bounds = receiver.log.bounds(&Receiver::place(shard)).await;
+    let bounds = bounds.map_err(|error| wrong(&receiver.config, "queue", error))?;
+    let opened = PositionFile::open(&path).and_then(|(file, found)| {
+        let position = Position::within(found, bounds);
+        if found != Some(position) {
+            file.write(position)?;
+            file.sync()?;
+        }
+        Ok((file, position))
+    });
+    opened.map_err(|source| CollectorError::File { operation: "open", path, source })
 }
 
 async fn open_log(config: &Arc<RemoteWriteConfig>, directory: &Path, queue_bytes: Gauge) -> Result<DiskLog, CollectorError> {
@@ -363,7 +380,7 @@ async fn is_empty(log: &DiskLog, directory: &Path, shards: usize) -> bool {
     for shard in 0..shards {
         let Ok((first, next)) = log.bounds(&Receiver::place(shard)).await else { return false };
         let position = PositionFile::open(&position_path(directory, shard)).ok().and_then(|(_, position)| position);
-        if position.map_or(first, |position| position.begin) < next {
+        if Position::within(position, (first, next)).begin < next {
             return false;
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Shard {
     receiver: Arc<Receiver>,
     shard: usize,
     file: Arc<PositionFile>,
-    found: Option<Position>,
+    found: Position,
     /// Absent only while a batch is being encoded.
     encoder: Option<Box<Encoder>>,
     client: Arc<Client>,
@@ -37,6 +37,15 @@ pub(super) struct Shard {
     /// When it was tried last, and up to where it succeeded.
     released: (Instant, u64),
     outage: Outage,
+}
+
+/// How far a position is written.
+#[derive(Clone, Copy)]
+enum Written {
+    /// For a restart of the process.
+    Lazily,
+    /// For a power cut as well.
+    Synced,
 }
 
 /// Why a shard ends.
@@ -66,7 +75,7 @@ impl Shard {
     pub fn new(
         receiver: Arc<Receiver>,
         shard: usize,
-        (file, found): (PositionFile, Option<Position>),
+        (file, found): (PositionFile, Position),
         (encoder, client): (Encoder, Arc<Client>),
     ) -> Self {
         let (records, encoder, released) = (VecDeque::new(), Some(Box::new(encoder)), (Instant::now(), 0));
@@ -90,8 +99,7 @@ impl Shard {
         let place = Receiver::place(self.shard);
         let mut consumer = self.receiver.log.consume(&[&place.topic], "").await?;
         let (first, next) = self.receiver.log.bounds(&place).await?;
-        let found = self.found.unwrap_or(Position { begin: first, end: first });
-        let mut position = Position { begin: found.begin.min(next), end: found.end.min(next) };
+        let mut position = self.found;
         if position.begin < first {
             self.receiver.metrics.dropped_records("queue_full", first - position.begin);
             position = Position { begin: first, end: position.end.max(first) };
@@ -109,11 +117,12 @@ impl Shard {
             let Some(batch) = self.gather(&mut *consumer, until, stop).await? else { return Ok(()) };
             let end = batch.last().map_or(position.begin, |record| record.offset + 1);
             position.end = position.end.max(end);
-            self.write(position, stop).await?;
+            self.write(position, Written::Synced, stop).await?;
             self.progress().take(end);
+            self.receiver.tell_pending();
             self.send_batch(batch, stop).await?;
             position.begin = end;
-            self.write(position, stop).await?;
+            self.write(position, Written::Lazily, stop).await?;
             self.progress().sent(end);
             self.receiver.tell_pending();
             if self.released.0.elapsed() >= RELEASE_INTERVAL {
@@ -126,12 +135,19 @@ impl Shard {
     async fn release(&mut self) {
         let sent = self.progress().sent_below();
         self.released.0 = Instant::now();
-        match self.receiver.log.release(&Receiver::place(self.shard), sent).await {
+        // First: what a position that is older says is not sent would seem to be lost.
+        let file = Arc::clone(&self.file);
+        let synced = tokio::task::spawn_blocking(move || file.sync()).await.map_err(std::io::Error::other).flatten();
+        let released = match synced {
+            Ok(()) => self.receiver.log.release(&Receiver::place(self.shard), sent).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match released {
             Ok(()) => self.released.1 = sent,
             Err(error) => tracing::warn!(
                 remote_name = self.receiver.name,
                 shard = self.shard,
-                %error,
+                error,
                 "what a remote write receiver has taken cannot be deleted from its queue; trying again"
             ),
         }
@@ -142,11 +158,15 @@ impl Shard {
     }
 
     /// Until it is written: nothing is sent of which a restart would not know.
-    async fn write(&self, position: Position, stop: &CancellationToken) -> Result<(), Ended> {
+    async fn write(&self, position: Position, written: Written, stop: &CancellationToken) -> Result<(), Ended> {
         loop {
             // Off the async threads: a disk may take its time.
             let file = Arc::clone(&self.file);
-            let written = tokio::task::spawn_blocking(move || file.write(position)).await;
+            let write = move || {
+                file.write(position)?;
+                if let Written::Synced = written { file.sync() } else { Ok(()) }
+            };
+            let written = tokio::task::spawn_blocking(write).await;
             let error = match written.map_err(std::io::Error::other) {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) | Err(error) => error,

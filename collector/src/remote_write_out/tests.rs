@@ -22,6 +22,7 @@ use weir_model::yaml;
 use super::config::RemoteWriteConfig;
 use super::encoder::{Batch, Encoder};
 use super::metrics::{ReceiverMetrics, RemoteMetrics};
+use super::position::{Position, PositionFile};
 use super::request::Request;
 use super::{Queues, Senders};
 use crate::push::Clock;
@@ -323,6 +324,15 @@ async fn what_may_be_taken_later_is_sent_until_it_is() {
     assert!(!text(&registry).contains("hush"));
 }
 
+/// Of five records: the gauge counts those that wait behind it.
+async fn one_is_being_sent(registry: &Registry) {
+    let begun = std::time::Instant::now();
+    while figure(registry, "pending_records") != 4.0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "one is being sent\n{}", text(registry));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_lost_over_restarts() {
     let (script, folder) = (Script::default(), tempfile::tempdir().unwrap());
@@ -335,11 +345,11 @@ async fn nothing_is_lost_over_restarts() {
     for second in 0..5 {
         put(&queues, plain(6, &[second])).await;
     }
-    let begun = std::time::Instant::now();
-    while figure(&registry, "pending_records") != 4.0 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "one is being sent\n{}", text(&registry));
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    one_is_being_sent(&registry).await;
+    senders.join().await;
+    drop(queues);
+    let (queues, senders, registry) = start(&config, folder.path()).await;
+    one_is_being_sent(&registry).await;
     senders.join().await;
     drop(queues);
     config.url = script.serve().await;
@@ -368,6 +378,33 @@ async fn nothing_is_lost_over_restarts() {
     put(&queues, plain(1, &[9])).await;
     let bodies = script.bodies(sent + 1).await;
     assert_eq!(one(&bodies[sent]).timeseries[0].samples[0].timestamp, NOW_MS + 9000);
+    senders.join().await;
+}
+
+#[tokio::test]
+async fn a_position_of_another_log_skips_nothing() {
+    let (script, folder) = (Script::default(), tempfile::tempdir().unwrap());
+    // As when a queue's directory was deleted but for this.
+    let directory = folder.path().join("remote_write/far");
+    std::fs::create_dir_all(&directory).unwrap();
+    let position = Position { begin: 3, end: 3 };
+    PositionFile::open(&directory.join("shard-0.position")).unwrap().0.write(position).unwrap();
+    let mut config = config("queue_config: {batch_send_deadline: 1h}");
+    (config.url, config.name) = (script.serve().await, "far".into());
+    // Ends before anything is sent, when the log is longer than that.
+    let (queues, senders, _) = start(&config, folder.path()).await;
+    for second in 0..5 {
+        put(&queues, plain(1, &[second])).await;
+    }
+    senders.join().await;
+    drop(queues);
+    config.queue_config.batch_send_deadline = Duration::from_millis(10);
+    let (_queues, senders, registry) = start(&config, folder.path()).await;
+    let begun = std::time::Instant::now();
+    while figure(&registry, "samples_total") < 5.0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", text(&registry));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     senders.join().await;
 }
 

@@ -12,6 +12,9 @@ use crate::fingerprint::{Fingerprint, Hashed};
 
 /// For the synthetic values, which are added to a body's.
 const ROOM: usize = 8;
+/// Lines whose texts are compared at once, by one fingerprint of all of them: of a text of a hundred bytes, most of what its fingerprint
+/// takes is to begin and to end. What differs is found out so much later, and seldom.
+const BLOCK_LINES: usize = 32;
 /// What mostly stands before a series and after it.
 const USUAL: (&str, &str) = ("\n", " ");
 
@@ -19,6 +22,8 @@ const USUAL: (&str, &str) = ("\n", " ");
 #[derive(Default)]
 pub(crate) struct ScrapeCache {
     lines: Vec<CachedLine>,
+    /// Of the series of each [`BLOCK_LINES`] lines, one after the other; where one ends, its length says.
+    blocks: Vec<Fingerprint>,
     /// Of lines that have others around them than [`USUAL`]: metadata, mostly. In order.
     gaps: Vec<Gap>,
     /// Texts of the gaps, then what follows the last number.
@@ -30,7 +35,7 @@ pub(crate) struct ScrapeCache {
 
 /// A sample's line.
 struct CachedLine {
-    /// Of name and labels as they stand there.
+    /// Of name and labels as they stand there: of a body that has other lines, it tells which are known.
     series: Fingerprint,
     series_bytes: u32,
     fate: CachedFate,
@@ -66,7 +71,7 @@ impl ScrapeCache {
     /// times of its own is alike only if those stand still, and then has to be read again.
     pub(crate) fn values(&self, body: &[u8]) -> Option<Vec<f64>> {
         let (mut rest, mut gaps, mut gap_texts) = (body, self.gaps.iter().peekable(), &*self.gap_texts);
-        let mut values = Vec::with_capacity(self.columns as usize + ROOM);
+        let (mut values, mut block) = (Vec::with_capacity(self.columns as usize + ROOM), Block::default());
         for (at, line) in (0..).zip(&self.lines) {
             let (mut before, mut after) = USUAL;
             if let Some(gap) = gaps.next_if(|gap| gap.line == at) {
@@ -75,7 +80,9 @@ impl ScrapeCache {
             }
             rest = rest.strip_prefix(before.as_bytes())?;
             let (series, tail) = rest.split_at_checked(line.series_bytes as usize)?;
-            if Fingerprint::of(series) != line.series {
+            if let Some((block, fingerprint)) = block.push(series)
+                && self.blocks.get(block) != Some(&fingerprint)
+            {
                 return None;
             }
             rest = tail.strip_prefix(after.as_bytes())?;
@@ -89,7 +96,8 @@ impl ScrapeCache {
             }
             rest = tail;
         }
-        (rest == gap_texts.as_bytes()).then_some(values)
+        let is_last = block.finish().is_none_or(|(block, fingerprint)| self.blocks.get(block) == Some(&fingerprint));
+        (is_last && rest == gap_texts.as_bytes()).then_some(values)
     }
 
     /// Samples in the body.
@@ -106,7 +114,37 @@ impl ScrapeCache {
     #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         let lists = self.lines.capacity() * size_of::<CachedLine>() + self.gaps.capacity() * size_of::<Gap>();
-        lists + self.gap_texts.capacity() + self.apart.capacity() * size_of::<Labels>()
+        let blocks = self.blocks.capacity() * size_of::<Fingerprint>();
+        lists + blocks + self.gap_texts.capacity() + self.apart.capacity() * size_of::<Labels>()
+    }
+}
+
+/// Texts of the block of lines that is being read.
+#[derive(Default)]
+struct Block {
+    texts: Vec<u8>,
+    lines: usize,
+    /// Blocks before it.
+    number: usize,
+}
+
+impl Block {
+    /// The next line's text; number and fingerprint of the block that it ends.
+    #[inline]
+    fn push(&mut self, series: &[u8]) -> Option<(usize, Fingerprint)> {
+        self.texts.extend_from_slice(series);
+        self.lines += 1;
+        if self.lines < BLOCK_LINES { None } else { self.finish() }
+    }
+
+    fn finish(&mut self) -> Option<(usize, Fingerprint)> {
+        if self.lines == 0 {
+            return None;
+        }
+        let ended = (self.number, Fingerprint::of(&self.texts));
+        self.texts.clear();
+        (self.lines, self.number) = (0, self.number + 1);
+        Some(ended)
     }
 }
 
@@ -114,13 +152,14 @@ impl ScrapeCache {
 pub(crate) struct CacheBuilder<'a> {
     body: &'a str,
     cache: ScrapeCache,
+    block: Block,
     /// Where the last number ends.
     at: usize,
 }
 
 impl<'a> CacheBuilder<'a> {
     pub(crate) fn new(body: &'a str) -> Self {
-        Self { body, cache: ScrapeCache::default(), at: 0 }
+        Self { body, cache: ScrapeCache::default(), block: Block::default(), at: 0 }
     }
 
     /// The next line of a sample; `series` and `number` are parts of the body.
@@ -146,12 +185,15 @@ impl<'a> CacheBuilder<'a> {
             Fate::Dropped => CachedFate::Dropped,
         };
         cache.lines.push(CachedLine { series: Fingerprint::of(series.as_bytes()), series_bytes: series.len() as u32, fate });
+        cache.blocks.extend(self.block.push(series.as_bytes()).map(|(_, fingerprint)| fingerprint));
         self.at = number_start + number.len();
     }
 
     /// `None` when the body is too large to be remembered.
     pub(crate) fn finish(mut self) -> Option<ScrapeCache> {
+        self.cache.blocks.extend(self.block.finish().map(|(_, fingerprint)| fingerprint));
         self.cache.gap_texts.push_str(&self.body[self.at..]);
+        self.cache.blocks.shrink_to_fit();
         self.cache.gap_texts.shrink_to_fit();
         self.cache.lines.shrink_to_fit();
         self.cache.gaps.shrink_to_fit();
@@ -231,5 +273,28 @@ mod tests {
         };
         assert_eq!(cache(300), cache(30));
         assert!(cache(300) < 29 * 1000, "{}", cache(300));
+    }
+    #[test]
+    fn one_letter_that_differs_is_found_wherever_it_stands() {
+        for lines in [1, BLOCK_LINES - 1, BLOCK_LINES, BLOCK_LINES + 1, 3 * BLOCK_LINES] {
+            let series: Vec<String> = (0..lines).map(|i| format!("m{{a=\"{i}\",b=\"x\"}}")).collect();
+            let body = |series: &[String]| series.iter().map(|series| format!("{series} 1\n")).collect::<String>();
+            let own = body(&series);
+            let mut builder = CacheBuilder::new(&own);
+            own.lines().for_each(|line| builder.push(line.split_once(' ').unwrap().0, &line[line.len() - 1..], Fate::Kept));
+            let cache = builder.finish().unwrap();
+            assert_eq!(cache.values(own.as_bytes()), Some(vec![1.0; lines]));
+            for at in 0..lines {
+                let mut other = series.clone();
+                other[at] = other[at].replace('x', "y");
+                assert_eq!(cache.values(body(&other).as_bytes()), None, "line {at} of {lines}");
+                // The same lines, two of them in another order.
+                if at + 1 < lines {
+                    let mut other = series.clone();
+                    other.swap(at, at + 1);
+                    assert_eq!(cache.values(body(&other).as_bytes()), None, "lines {at} and the next of {lines}");
+                }
+            }
+        }
     }
 }

@@ -66,6 +66,12 @@ pub struct MetricLimits {
     pub retention: Option<Duration>,
     /// As for logs.
     pub retention_bytes: Option<ByteSize>,
+    /// Samples that are older have a resolution of 5 minutes; zero never. Where it is not set, `[aggregator.downsampling]` counts.
+    #[serde(with = "optional_duration")]
+    pub resolution_5m_after: Option<Duration>,
+    /// The same of one hour.
+    #[serde(with = "optional_duration")]
+    pub resolution_1h_after: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -191,6 +197,21 @@ impl IngestionLimits {
     }
 }
 
+/// The least age at which samples may be downsampled. Whether a series goes on after its last stretch, of an hour at most, is then told by blocks: what is unsealed
+/// is younger.
+pub const DOWNSAMPLING_AGE_MIN: Duration = Duration::from_secs(2 * 3600);
+
+/// Errors with a sentence.
+pub fn check_downsampling_age(age: Duration) -> Result<(), String> {
+    if age.is_zero() || age >= DOWNSAMPLING_AGE_MIN { Ok(()) } else { Err("must be at least 2h, or 0s for never".into()) }
+}
+
+/// Of 5 minutes and of an hour: else samples never have the finer one. Errors with the beginning of a sentence, which the key of the first ends.
+pub fn check_downsampling_ages(fine: Duration, coarse: Duration) -> Result<(), String> {
+    let is_told = fine.is_zero() || coarse.is_zero() || coarse > fine;
+    if is_told { Ok(()) } else { Err("must be longer than".into()) }
+}
+
 impl TenantLimits {
     /// With `defaults` where nothing is said.
     pub(super) fn or(&self, defaults: &Self) -> Self {
@@ -213,6 +234,8 @@ impl TenantLimits {
                 histogram_buckets_max: metrics.histogram_buckets_max.or(other.metrics.histogram_buckets_max),
                 retention: metrics.retention.or(other.metrics.retention),
                 retention_bytes: metrics.retention_bytes.or(other.metrics.retention_bytes),
+                resolution_5m_after: metrics.resolution_5m_after.or(other.metrics.resolution_5m_after),
+                resolution_1h_after: metrics.resolution_1h_after.or(other.metrics.resolution_1h_after),
             },
             traces: TraceLimits {
                 ingestion: traces.ingestion.or(&other.traces.ingestion),
@@ -242,6 +265,14 @@ impl TenantLimits {
         for (signal, limits) in ingestion {
             limits.check().map_err(|error| format!("{signal}.ingestion.{error}"))?;
         }
+        let ages = [("5m", self.metrics.resolution_5m_after), ("1h", self.metrics.resolution_1h_after)];
+        for (resolution, age) in ages.into_iter().filter_map(|(resolution, age)| Some((resolution, age?))) {
+            check_downsampling_age(age).map_err(|error| format!("metrics.resolution_{resolution}_after: {error}"))?;
+        }
+        let never = Duration::ZERO;
+        let MetricLimits { resolution_5m_after: fine, resolution_1h_after: coarse, .. } = self.metrics;
+        check_downsampling_ages(fine.unwrap_or(never), coarse.unwrap_or(never))
+            .map_err(|error| format!("metrics.resolution_1h_after: {error} metrics.resolution_5m_after"))?;
         let bytes = |size: Option<ByteSize>| size.map(ByteSize::to_u64);
         let nanos = |time: Option<Duration>| time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         above_zero(&[

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Budget, Cardinality, CountSeries, Coverage, Covered, ReadError, each_pulled};
+use super::{Budget, Cardinality, CountSeries, Coverage, Covered, ReadError, each_present};
 use crate::histogram::Histogram;
 use crate::label::{Labels, Matcher};
-use crate::metric::{Exemplar, Family, is_stale};
+use crate::metric::{Aggregate, Exemplar, Family, is_stale};
 use crate::scope::Scope;
 
 /// Which series, and which of their samples.
@@ -15,7 +15,8 @@ pub struct MetricSelect {
     pub scope: Scope,
     /// All must pass.
     pub matchers: Vec<Matcher>,
-    /// First millisecond since the Unix epoch, inclusive.
+    /// First millisecond since the Unix epoch, inclusive. A series comes with its last sample before as well where that is the last
+    /// one of a downsampled stretch and a resolution older at most: the next one may come so much later.
     pub start_ms: i64,
     /// Last millisecond, inclusive (as Prometheus' querier has it).
     pub end_ms: i64,
@@ -34,6 +35,9 @@ pub struct Series {
     pub histograms: Vec<(u32, Arc<Histogram>)>,
     /// Since when each sample counts, milliseconds since the Unix epoch, 0 where that is unknown. As many as samples, or none.
     pub starts: Vec<i64>,
+    /// Where data is downsampled: what a sample is the last one of, and stands for; ascending. Of no sample whose time is not among
+    /// `timestamps`.
+    pub aggregates: Vec<Aggregate>,
 }
 
 impl Series {
@@ -43,6 +47,21 @@ impl Series {
         self.values.shrink_to_fit();
         self.histograms.shrink_to_fit();
         self.starts.shrink_to_fit();
+        self.aggregates.shrink_to_fit();
+    }
+
+    /// Leaves out what comes before a range, for who has no use for the last sample there; whether anything is left.
+    pub fn drop_before(&mut self, start_ms: i64) -> bool {
+        let count = self.timestamps.partition_point(|at| *at < start_ms);
+        if count > 0 {
+            self.timestamps.drain(..count);
+            self.values.drain(..count);
+            self.starts.drain(..count.min(self.starts.len()));
+            self.histograms.drain(..self.histograms.partition_point(|(at, _)| (*at as usize) < count));
+            self.histograms.iter_mut().for_each(|(at, _)| *at -= count as u32);
+            self.aggregates.drain(..self.aggregates.partition_point(|own| own.last_ms < start_ms));
+        }
+        !self.timestamps.is_empty()
     }
 
     /// Whether its newest sample is there and no staleness marker.
@@ -75,7 +94,7 @@ pub trait MetricReader: Send + Sync {
     }
     /// Gives the labels of series whose newest sample in the range is no staleness marker, ascending: for who counts them.
     fn present(&self, select: &MetricSelect, budget: &dyn Budget, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
-        each_pulled(self.newest(select, budget)?, |series| if series.is_present() { take(&series.labels) } else { Ok(()) })
+        each_present(self.newest(select, budget)?, take)
     }
     /// All of them at once, for callers that have a use for all.
     fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
@@ -138,5 +157,33 @@ impl SeriesCursor for SeriesList {
 
     fn coverage(self: Box<Self>) -> Coverage {
         self.coverage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_a_range_is_left_out() {
+        let histogram = Arc::new(Histogram::empty(0));
+        let series = Series {
+            timestamps: vec![10, 20, 30],
+            values: vec![1.0, 2.0, 3.0],
+            histograms: vec![(0, Arc::clone(&histogram)), (2, Arc::clone(&histogram))],
+            starts: vec![1, 2, 3],
+            aggregates: vec![Aggregate::of(5, 10, 1.0), Aggregate::of(5, 20, 2.0)],
+            ..Series::default()
+        };
+        let after = |start_ms: i64| {
+            let mut own = series.clone();
+            let any = own.drop_before(start_ms);
+            let aggregates: Vec<i64> = own.aggregates.iter().map(|own| own.last_ms).collect();
+            let places: Vec<u32> = own.histograms.iter().map(|(at, _)| *at).collect();
+            (any, own.timestamps, own.starts, places, aggregates)
+        };
+        assert_eq!(after(10), (true, vec![10, 20, 30], vec![1, 2, 3], vec![0, 2], vec![10, 20]));
+        assert_eq!(after(11), (true, vec![20, 30], vec![2, 3], vec![1], vec![20]));
+        assert_eq!(after(31), (false, vec![], vec![], vec![], vec![]));
     }
 }

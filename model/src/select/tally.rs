@@ -1,6 +1,6 @@
 //! What one evaluation holds, in bytes, as the budget of its request is told. Used by the languages and the APIs.
 
-use super::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
+use super::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, TakeLabels};
 use crate::label::Labels;
 
 /// Reserves what one evaluation holds, and gives back what its parts hold no longer. What is left at its end is in its
@@ -74,7 +74,8 @@ const SAMPLE_BYTES: usize = 16;
 fn series_bytes(series: &Series) -> u64 {
     let histograms: usize = series.histograms.iter().map(|entry| size_of_val(entry) + entry.1.memory()).sum();
     let numbers = series.timestamps.len() * SAMPLE_BYTES + series.starts.len() * size_of::<i64>();
-    (numbers + histograms) as u64 + label_bytes(&series.labels) + 64
+    let aggregates = size_of_val(&series.aggregates[..]);
+    (numbers + aggregates + histograms) as u64 + label_bytes(&series.labels) + 64
 }
 
 /// Reads series one at a time; what one takes is given back when `take` has had it.
@@ -99,7 +100,12 @@ pub fn each_pulled<E: From<ReadError>>(
     Ok(cursor.coverage())
 }
 
-/// Reads series and holds all of them: gives them with what is reserved for them.
+/// Gives the labels of those of a cursor of [`MetricReader::newest`] whose newest sample is there.
+pub fn each_present(cursor: Box<dyn SeriesCursor + '_>, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
+    each_pulled(cursor, |series| if series.is_present() { take(&series.labels) } else { Ok(()) })
+}
+
+/// Reads series and holds what all of them have in the range: gives them with what is reserved for them.
 pub fn read_series(
     reader: &dyn MetricReader,
     select: &MetricSelect,
@@ -107,6 +113,9 @@ pub fn read_series(
 ) -> Result<(Covered<Vec<Series>>, u64), ReadError> {
     let (mut value, mut tally) = (Vec::new(), Tally::new(budget));
     let coverage = each_series(reader, select, budget, |series| {
+        if !series.drop_before(select.start_ms) {
+            return Ok(());
+        }
         series.shrink_to_fit();
         tally.take(series_bytes(series))?;
         value.push(std::mem::take(series));

@@ -270,6 +270,8 @@ impl Shared {
         if !known.forget_gone(noted) {
             return first;
         }
+        // What was read goes before it is read again: both at once would be twice what a query may hold.
+        drop(first);
         self.heads.metrics.blocks_gone.inc();
         read()
     }

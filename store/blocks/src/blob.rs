@@ -101,6 +101,16 @@ impl StoreBlob {
         let read = self.store.get_range(&self.location, range).await;
         read.map_err(|source| StoreError::object("read", &self.path, source))
     }
+
+    fn wait(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let read = self.read_from_store(range);
+        self.runtime.block_on(async {
+            match &self.policy {
+                Some(policy) => policy.wait(read.boxed()).await,
+                None => read.await,
+            }
+        })
+    }
 }
 
 impl Blob for StoreBlob {
@@ -120,15 +130,13 @@ impl Blob for StoreBlob {
         if let Some(bytes) = self.cache.ranges.get(&key) {
             return Ok(bytes);
         }
-        let read = self.read_from_store(range);
-        let bytes = self.runtime.block_on(async {
-            match &self.policy {
-                Some(policy) => policy.wait(read.boxed()).await,
-                None => read.await,
-            }
-        })?;
+        let bytes = self.wait(range)?;
         self.cache.ranges.insert(key, bytes.clone());
         Ok(bytes)
+    }
+
+    fn read_once(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() { Ok(Bytes::new()) } else { self.wait(range) }
     }
 }
 
@@ -183,6 +191,19 @@ mod tests {
         assert!(cache.bytes() >= 3);
         let message = blob.read(2..6).unwrap_err().to_string();
         assert!(message.starts_with("read a/b: "), "{message}");
+    }
+
+    #[test]
+    fn what_is_read_once_is_not_kept() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        runtime.block_on(store.put(&object_store::path::Path::from("a"), "0123456789".into())).unwrap();
+        let cache = BlobCache::new(1 << 20);
+        let blob = StoreBlob::new(store, "a", 10, cache.clone(), runtime.handle().clone(), None);
+        assert_eq!(&blob.read_once(2..5).unwrap()[..], b"234");
+        assert_eq!(&blob.read_once(5..5).unwrap()[..], b"");
+        assert_eq!(cache.bytes(), 0);
+        assert!(blob.read_once(20..30).is_err());
     }
 
     #[test]

@@ -113,6 +113,10 @@ pub trait Blob: Send + Sync {
     }
     /// The bytes of a range that lies within.
     fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError>;
+    /// The same for who reads everything once: nothing of it is put into a cache.
+    fn read_once(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.read(range)
+    }
 }
 
 /// A block's directory, and the way to its sections.
@@ -201,13 +205,24 @@ impl BlockReader {
     /// A part of a section, as it lies: its integrity is the caller's affair. Errors with `Corrupt` when the section is
     /// absent or shorter.
     pub fn section_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        read_exact(&*self.blob, self.range(name, range)?)
+    }
+
+    /// The same for who reads a section once, from one end to the other: see [`Blob::read_once`].
+    pub fn section_range_once(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let range = self.range(name, range)?;
+        check_length(&*self.blob, &range, self.blob.read_once(range.clone())?)
+    }
+
+    /// A part of a section as a part of the file.
+    fn range(&self, name: &str, range: Range<u64>) -> Result<Range<u64>, StoreError> {
         let entry = self.entry(name)?;
         let length = entry.bytes.end - entry.bytes.start;
         if range.start > range.end || range.end > length {
             let detail = format!("section {name} has {length} bytes, bytes {}..{} were expected", range.start, range.end);
             return Err(StoreError::corrupt(self.path(), detail));
         }
-        read_exact(&*self.blob, entry.bytes.start + range.start..entry.bytes.start + range.end)
+        Ok(entry.bytes.start + range.start..entry.bytes.start + range.end)
     }
 
     fn find(&self, name: &str) -> Option<&SectionEntry> {
@@ -235,8 +250,12 @@ fn read_header(blob: &dyn Blob) -> Result<Kind, StoreError> {
 
 /// A blob that gives another number of bytes than asked for was changed under us.
 fn read_exact(blob: &dyn Blob, range: Range<u64>) -> Result<Bytes, StoreError> {
+    check_length(blob, &range, blob.read(range.clone())?)
+}
+
+/// Bytes that were read of a range, if they are all.
+fn check_length(blob: &dyn Blob, range: &Range<u64>, bytes: Bytes) -> Result<Bytes, StoreError> {
     let wanted = range.end - range.start;
-    let bytes = blob.read(range.clone())?;
     if bytes.len() as u64 != wanted {
         let detail = format!("{} bytes at byte {} where {wanted} were expected", bytes.len(), range.start);
         return Err(StoreError::corrupt(blob.path(), detail));

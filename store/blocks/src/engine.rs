@@ -34,6 +34,8 @@ pub struct BlockSummary {
     pub records: u64,
     /// Bytes before compression: line bodies, 16 B a sample, OTLP-like size of spans.
     pub raw_bytes: u64,
+    /// Seconds to which its samples have been downsampled, of the tenant with the coarsest; 0 where all are as they came.
+    pub resolution: u32,
 }
 
 /// A block that is built and not yet stored.
@@ -116,6 +118,15 @@ pub trait Engine: Send + Sync + 'static {
     /// Several blocks as (usually) one, nothing lost and nothing doubled, ids kept. Reads them piece by piece, each once;
     /// takes at most [`Self::MERGE`].
     fn merge(&self, blocks: &[Arc<Self::Block>]) -> Result<Vec<BuiltBlock>, StoreError>;
+    /// A block with each tenant's samples at the resolution that is asked of it, seconds (0: as they are); `None` when that changes none, which
+    /// is told from what lies in memory. Takes at most [`Self::MERGE`]. Of metrics: nothing else can be downsampled.
+    fn downsample(
+        &self,
+        _block: &Arc<Self::Block>,
+        _resolution: &dyn Fn(&str) -> u32,
+    ) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+        Ok(None)
+    }
     /// How many records of a block are hidden at least, as far as its directory tells.
     fn count_hidden(&self, block: &Self::Block, hidden: &Hidden) -> Result<u64, StoreError>;
     /// A block less what is hidden, ids kept; no block when nothing is left, and `None` when nothing of it is hidden. Takes at most

@@ -29,6 +29,7 @@ pub mod location;
 pub mod manifest;
 pub mod packed;
 pub mod periods;
+pub mod resolutions;
 pub mod segment;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

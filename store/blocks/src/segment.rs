@@ -2,7 +2,7 @@
 //! one merge of what several give. Called by the engines' readers and by their merges of blocks.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use weir_model::select::{Budget, ReadError};
@@ -48,13 +48,13 @@ pub trait Segment<P> {
 /// next key. After [`SegmentError::Ended`] there is nothing more.
 ///
 /// Segments of neighbouring times mostly have the same keys: one that is pulled is compared with the one that was pulled before it,
-/// and with others only where the two differ.
+/// and goes into a heap with others only where the two differ. Thousands of segments of different keys cost a key a heap's depth.
 pub struct Merge<I, K, V> {
     cursors: Vec<I>,
-    /// Descending, each key once; at most one entry of each cursor.
-    pending: Vec<Pending<K, V>>,
-    /// Where in `pending` the last entry was put.
-    last: usize,
+    /// Least key first; one may be there several times. At most one entry of each cursor, those of `near` counted.
+    pending: BinaryHeap<Pending<K, V>>,
+    /// Where the last entry was put.
+    near: Option<Pending<K, V>>,
     /// Cursors of which `pending` holds no entry and which may have one.
     unfilled: Vec<usize>,
     /// Not given yet.
@@ -69,6 +69,27 @@ struct Pending<K, V> {
     entries: Vec<(usize, V)>,
 }
 
+/// By key alone, the least above all others.
+impl<K: Ord, V> Ord for Pending<K, V> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key.cmp(&self.key)
+    }
+}
+
+impl<K: Ord, V> PartialOrd for Pending<K, V> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: Ord, V> PartialEq for Pending<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<K: Ord, V> Eq for Pending<K, V> {}
+
 impl<I, K: Ord, V> Merge<I, K, V>
 where
     I: Iterator<Item = Result<(K, V), SegmentError>>,
@@ -76,7 +97,8 @@ where
     /// Pulls nothing yet.
     pub fn new(cursors: Vec<I>) -> Self {
         let unfilled = (0..cursors.len()).rev().collect();
-        Self { cursors, pending: Vec::new(), last: 0, unfilled, unreadable: VecDeque::new(), spare: Vec::new() }
+        let (pending, unreadable, spare) = (BinaryHeap::new(), VecDeque::new(), Vec::new());
+        Self { cursors, pending, near: None, unfilled, unreadable, spare }
     }
 
     /// The next key, with the entries of all cursors that have it in `values` (which is emptied first): the number of the
@@ -89,7 +111,7 @@ where
         if let Some(error) = self.unreadable.pop_front() {
             return Some(Err(error.into()));
         }
-        let Pending { key, entries } = self.pending.pop()?;
+        let Pending { key, entries } = self.pop()?;
         self.spare.push(std::mem::replace(values, entries));
         self.unfilled.extend(values.iter().rev().map(|(cursor, _)| *cursor));
         if let Err(error) = self.fill(Some(&key), values) {
@@ -114,6 +136,7 @@ where
                 Some(Err(SegmentError::Unreadable(error))) => self.unreadable.push_back(error),
                 Some(Err(ended)) => {
                     self.pending.clear();
+                    self.near = None;
                     self.unfilled.clear();
                     self.unreadable.clear();
                     values.clear();
@@ -125,27 +148,27 @@ where
     }
 
     fn put(&mut self, key: K, entry: (usize, V)) {
-        let near = self.pending.get(self.last).map(|near| near.key.cmp(&key));
-        // Keys descend: what is less stands behind.
-        let among = match near {
-            None => 0..self.pending.len(),
-            Some(Ordering::Greater) => self.last + 1..self.pending.len(),
-            Some(Ordering::Less) => 0..self.last,
-            Some(Ordering::Equal) => return self.pending[self.last].entries.push(entry),
-        };
-        let first = among.start;
-        match self.pending[among].binary_search_by(|own| key.cmp(&own.key)) {
-            Ok(at) => {
-                self.last = first + at;
-                self.pending[self.last].entries.push(entry);
-            }
-            Err(at) => {
-                self.last = first + at;
-                let mut entries = self.spare.pop().unwrap_or_default();
-                entries.push(entry);
-                self.pending.insert(self.last, Pending { key, entries });
-            }
+        if let Some(near) = self.near.as_mut().filter(|near| near.key == key) {
+            return near.entries.push(entry);
         }
+        let mut entries = self.spare.pop().unwrap_or_default();
+        entries.push(entry);
+        self.pending.extend(self.near.replace(Pending { key, entries }));
+    }
+
+    /// The least key with all its entries.
+    fn pop(&mut self) -> Option<Pending<K, V>> {
+        let is_near = match (&self.near, self.pending.peek()) {
+            (Some(near), Some(least)) => near.key <= least.key,
+            (near, _) => near.is_some(),
+        };
+        let mut least = if is_near { self.near.take() } else { self.pending.pop() }?;
+        while self.pending.peek().is_some_and(|next| next.key == least.key) {
+            let Some(Pending { mut entries, .. }) = self.pending.pop() else { break };
+            least.entries.append(&mut entries);
+            self.spare.push(entries);
+        }
+        Some(least)
     }
 }
 
@@ -170,7 +193,7 @@ mod tests {
             pieces.iter_mut().flatten().zip(keys).for_each(|(place, key)| *place = key);
             pieces
         });
-        collection::vec(sorted, 0..5)
+        collection::vec(sorted, 0..12)
     }
 
     proptest! {

@@ -6,32 +6,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use weir_model::label::Labels;
 use weir_model::select::{Budget, NoBudget, ReadError, label_bytes};
 use weir_model::time::UnixNanos;
 use weir_model::usage::{Amount, LogsDisk};
 use weir_model::wire::Kind;
 
 use super::chunk::{EncodedChunk, Lines};
+use super::chunks_in_order::ChunksInOrder;
 use super::details;
+use super::directory::{ChunkEntry, decode_directory, decode_streams, unpack};
 use super::index::{BlockIndex, Grams, IndexCache, Known, Turns, read_grams};
 use super::opened::OpenedChunks;
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
-use super::rollup;
-use super::schema::{
-    CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
-};
+use super::schema::{CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey};
 use super::source_lines::{ChunkName, SourceLines};
 use super::stored::StoredLines;
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
-use weir_blocks::columns::Reader;
 use weir_blocks::engine::{BlockSummary, check_records};
 use weir_blocks::hidden::{Hidden, HiddenRows};
-use weir_blocks::limits::check_unpacked;
-use weir_blocks::packed::unzstd;
 
 /// A sealed block of the logs engine.
 pub struct LogsBlock {
@@ -46,12 +41,6 @@ pub struct LogsBlock {
     range: Option<(UnixNanos, UnixNanos)>,
     /// [`CHUNKS`] or [`CHUNKS_ONE`].
     chunks: &'static str,
-}
-
-struct ChunkEntry {
-    stream: u32,
-    bytes: Range<u64>,
-    meta: ChunkMeta,
 }
 
 impl LogsBlock {
@@ -106,7 +95,7 @@ impl LogsBlock {
 
     /// Bytes of a chunk as stored.
     pub(crate) fn chunk_bytes(&self, chunk: u32) -> usize {
-        let bytes = &self.directory[chunk as usize].bytes;
+        let bytes = self.chunk_range(chunk);
         (bytes.end - bytes.start) as usize
     }
 
@@ -216,9 +205,9 @@ impl LogsBlock {
 
     /// Opens every chunk, one at a time, places and the index. Errors with `Corrupt` that says which cannot be read.
     pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
-        let (mut count, mut places) = (0, PlacesBuilder::default());
+        let (mut count, mut places, mut chunks) = (0, PlacesBuilder::default(), ChunksInOrder::new(self));
         for chunk in 0..self.chunks() {
-            let lines = self.lines(chunk)?;
+            let lines = self.lines_in(chunk, chunks.bytes(chunk)?)?;
             lines.load()?;
             count += lines.len()? as u64;
             places.push(chunk, lines.place_runs()?.into_iter());
@@ -234,13 +223,18 @@ impl LogsBlock {
 
     /// Reads and opens a chunk, of which nothing is unpacked yet. Errors with `Corrupt` that names block and chunk.
     pub(crate) fn lines(&self, chunk: u32) -> Result<SourceLines, StoreError> {
+        self.lines_in(chunk, self.bytes_of(chunk)?)
+    }
+
+    /// The same of a chunk whose bytes were read.
+    pub(crate) fn lines_in(&self, chunk: u32, bytes: Bytes) -> Result<SourceLines, StoreError> {
         match self.chunks {
             CHUNKS_ONE => {
-                let decoded = Lines::decode_one(&self.bytes_of(chunk)?).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
+                let decoded = Lines::decode_one(&bytes).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
                 self.check_count(chunk, decoded.len())?;
                 Ok(SourceLines::decoded(decoded))
             }
-            _ => Ok(SourceLines::stored(self.stored(chunk)?.into(), self.name_of(chunk))),
+            _ => Ok(SourceLines::stored(self.stored(chunk, bytes)?.into(), self.name_of(chunk))),
         }
     }
 
@@ -249,12 +243,12 @@ impl LogsBlock {
         if self.chunks == CHUNKS_ONE {
             return self.lines(chunk);
         }
-        let lines = self.opened.get((Arc::clone(&self.path), chunk), || self.stored(chunk))?;
+        let lines = self.opened.get((Arc::clone(&self.path), chunk), || self.stored(chunk, self.bytes_of(chunk)?))?;
         Ok(SourceLines::stored(lines, self.name_of(chunk)))
     }
 
-    fn stored(&self, chunk: u32) -> Result<StoredLines, StoreError> {
-        let lines = StoredLines::open(self.bytes_of(chunk)?).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
+    fn stored(&self, chunk: u32, bytes: Bytes) -> Result<StoredLines, StoreError> {
+        let lines = StoredLines::open(bytes).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
         self.check_count(chunk, lines.len())?;
         Ok(lines)
     }
@@ -270,7 +264,18 @@ impl LogsBlock {
     }
 
     fn bytes_of(&self, chunk: u32) -> Result<Bytes, StoreError> {
-        self.reader.section_range(self.chunks, self.directory[chunk as usize].bytes.clone())
+        self.reader.section_range(self.chunks, self.chunk_range(chunk))
+    }
+
+    /// Where a chunk lies in the section of chunks.
+    pub(crate) fn chunk_range(&self, chunk: u32) -> Range<u64> {
+        self.directory[chunk as usize].bytes.clone()
+    }
+
+    /// A part of the section of chunks, of which nothing is kept for others; it ends with the section at the latest.
+    pub(crate) fn read_chunks_once(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let length = self.reader.section_len(self.chunks).unwrap_or_default();
+        self.reader.section_range_once(self.chunks, range.start..range.end.min(length))
     }
 
     fn name_of(&self, chunk: u32) -> ChunkName {
@@ -324,70 +329,13 @@ impl LogsBlock {
         Ok(sums)
     }
 
-    /// A chunk as it is, with its tokens; `None` when it is of version 1, or not all is known of it that a block says. `lines` are its own.
-    pub(crate) fn copy(&self, chunk: u32, lines: &SourceLines) -> Result<Option<EncodedChunk>, StoreError> {
+    /// A chunk as it is, with its tokens; `None` when it is of version 1, or not all is known of it that a block says. `bytes`
+    /// and `lines` are its own.
+    pub(crate) fn copy(&self, chunk: u32, bytes: &Bytes, lines: &SourceLines) -> Result<Option<EncodedChunk>, StoreError> {
         if self.meta(chunk).details.is_none() {
             return Ok(None);
         }
         let Some(tokens) = lines.tokens()? else { return Ok(None) };
-        Ok(Some(EncodedChunk { bytes: self.bytes_of(chunk)?, meta: self.meta(chunk).clone(), tokens }))
+        Ok(Some(EncodedChunk { bytes: bytes.clone(), meta: self.meta(chunk).clone(), tokens }))
     }
-}
-
-fn unpack(section: &[u8]) -> Result<Vec<u8>, String> {
-    let (length, packed) = section.split_first_chunk::<4>().ok_or("shorter than its length")?;
-    let length = u32::from_le_bytes(*length) as usize;
-    check_unpacked("streams or directory", length)?;
-    let bytes = unzstd(packed, length).map_err(|error| error.to_string())?;
-    if bytes.len() == length { Ok(bytes) } else { Err(format!("{} bytes of {length}", bytes.len())) }
-}
-
-fn decode_streams(bytes: &[u8]) -> Result<Vec<StreamKey>, String> {
-    let mut reader = Reader::new(bytes);
-    let mut streams: Vec<StreamKey> = Vec::new();
-    for _ in 0..reader.count("streams", 2)? {
-        let tenant = reader.text("tenant")?;
-        // Streams are sorted by tenant: one copy of each.
-        let shared = streams.last().filter(|before| &*before.tenant == tenant).map(|before| Arc::clone(&before.tenant));
-        let mut pairs = Vec::new();
-        for _ in 0..reader.count("labels", 2)? {
-            pairs.push((reader.text("label name")?, reader.text("label value")?));
-        }
-        streams.push(StreamKey { tenant: shared.unwrap_or_else(|| tenant.into()), labels: Labels::from_pairs(pairs) });
-    }
-    reader.finish()?;
-    Ok(streams)
-}
-
-fn decode_directory(bytes: &[u8], streams: usize, length: u64) -> Result<Vec<ChunkEntry>, String> {
-    let mut reader = Reader::new(bytes);
-    let mut entries = Vec::new();
-    let mut at = 0_u64;
-    for chunk in 0..reader.count("chunks", 12)? {
-        let stream = reader.varint_u32("stream")?;
-        if stream as usize >= streams {
-            return Err(format!("chunk {chunk} is of stream {stream} of {streams}"));
-        }
-        let end = at.saturating_add(reader.varint("length of a chunk")?);
-        if end > length {
-            return Err(format!("chunk {chunk} ends at byte {end} of {length}"));
-        }
-        entries.push(ChunkEntry { stream, bytes: at..end, meta: decode_meta(&mut reader)? });
-        at = end;
-    }
-    reader.finish()?;
-    Ok(entries)
-}
-
-fn decode_meta(reader: &mut Reader<'_>) -> Result<ChunkMeta, String> {
-    let partition = reader.varint_u32("partition")?;
-    let first = reader.zigzag("first timestamp")?;
-    let last = first.wrapping_add(reader.varint("last timestamp")? as i64);
-    let count = reader.varint_u32("lines")?;
-    let body_bytes = reader.varint("bytes")?;
-    let first_place = (reader.varint("first offset")?, reader.varint_u32("first ordinal")?);
-    let last_offset = first_place.0.wrapping_add(reader.zigzag("last offset")? as u64);
-    let last_place = (last_offset, reader.varint_u32("last ordinal")?);
-    let rollups = rollup::read(reader, LEVEL_FATAL)?;
-    Ok(ChunkMeta { partition, first, last, count, body_bytes, first_place, last_place, rollups, details: None })
 }

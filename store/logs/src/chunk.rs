@@ -13,7 +13,7 @@ use super::encode;
 use super::frame::FrameOne;
 use super::places::{self, PlaceRun};
 use super::rollup::{self, ChunkDetails};
-use super::schema::{ChunkMeta, Place, Rollup};
+use super::schema::{ChunkMeta, Place};
 use super::stored::{flag, read_bytes};
 use super::tokens::Tokens;
 use weir_blocks::StoreError;
@@ -29,14 +29,14 @@ pub(crate) struct EncodedChunk {
 impl EncodedChunk {
     /// Memory held.
     pub(crate) fn memory(&self) -> usize {
-        let rollups = self.meta.rollups.capacity() * size_of::<Rollup>();
         let details = self.meta.details.as_ref().map_or(0, ChunkDetails::memory);
         // Twice a pointer to it: its place in a list that grows by doubling.
         shared(size_of::<Self>())
             + 2 * size_of::<usize>()
             + details
             + self.tokens.memory()
-            + [self.bytes.len(), rollups].map(allocation).iter().sum::<usize>()
+            + self.meta.rollups.memory()
+            + allocation(self.bytes.len())
     }
 }
 

@@ -12,8 +12,8 @@ use weir_model::time::{TimeRange, UnixNanos};
 
 use super::part::Part;
 use super::plan::LogsPlan;
-use super::rollup::{ChunkDetails, severity_of};
-use super::schema::{ChunkMeta, LEVEL_FATAL, ROLLUP_NANOS, Rollup, level_of};
+use super::rollup::{ChunkDetails, Rollups, severity_of};
+use super::schema::{ChunkMeta, LEVEL_FATAL, ROLLUP_NANOS, level_of};
 use super::segment::Chunk;
 use super::source::Lies;
 use super::source_lines::SourceLines;
@@ -50,7 +50,7 @@ impl<'a> Counter<'a> {
                 self.add_part(stream, part, plan)?;
             }
         } else {
-            let known = chunk.source.has_rollups().then_some((meta, &meta.rollups[..], meta.details.as_ref()));
+            let known = chunk.source.has_rollups().then_some((meta, &meta.rollups, meta.details.as_ref()));
             let told_apart = self.told_apart(stream, meta.details.as_ref());
             let mut left = known.filter(|_| !told_apart).map_or(Ok(Left::All), |known| self.add_rollups(known, plan))?;
             if left != Left::Nothing
@@ -82,11 +82,11 @@ impl<'a> Counter<'a> {
     /// Counts by roll-ups lines that nothing but their level tells apart, as far as they say it exactly.
     fn add_rollups(
         &mut self,
-        (meta, rollups, details): (&ChunkMeta, &[Rollup], Option<&ChunkDetails>),
+        (meta, rollups, details): (&ChunkMeta, &Rollups, Option<&ChunkDetails>),
         plan: &LogsPlan,
     ) -> Result<Left, ReadError> {
         // Blocks of earlier builds count critical lines among the fatal ones.
-        let is_mixed = details.is_none() && rollups.iter().any(|rollup| rollup.level == LEVEL_FATAL);
+        let is_mixed = details.is_none() && rollups.has_level(LEVEL_FATAL);
         if is_mixed || !plan.filters.is_empty() {
             return Ok(Left::All);
         }
@@ -215,9 +215,9 @@ enum Belongs {
 
 impl Edges<'_> {
     /// Counts all but [`Self::apart`].
-    fn add(&mut self, rollups: &[Rollup], details: Option<&ChunkDetails>, sums: &mut Sums) {
-        let mut at_start = details.map_or(&[][..], |details| &details.at_start).iter().peekable();
-        for rollup in rollups {
+    fn add(&mut self, rollups: &Rollups, details: Option<&ChunkDetails>, sums: &mut Sums) {
+        let mut at_start = details.into_iter().flat_map(|details| details.at_start.iter()).peekable();
+        for rollup in rollups.iter() {
             let first = rollup.bucket.saturating_mul(ROLLUP_NANOS);
             let last = first.saturating_add(ROLLUP_NANOS - 1);
             let all = (rollup.lines, rollup.bytes);

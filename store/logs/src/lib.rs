@@ -11,8 +11,9 @@
 //!   `needle`: which need not be; `patterns` counts templates; `opened` keeps what was unpacked lately;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
-//! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one;
-//! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
+//! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one, whose chunks
+//!   `chunks_in_order` reads many at a time;
+//! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block, `directory` how what is held of it is read; `source`: one chunk wherever it lies;
 //! - `plan`: a compiled select; `filter`: its line filters, `required`: texts that their expressions ask for; `predicate`: what
 //!   they need of a chunk's words, so that most chunks stay closed;
 //! - `segment`: blocks and heads give their chunks by time; `lookahead`: indexes of several blocks are read at once; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `line` finds one
@@ -27,12 +28,14 @@ mod block;
 mod bodies;
 mod builder;
 mod chunk;
+mod chunks_in_order;
 mod clock;
 mod constant;
 mod context;
 mod context_filter;
 mod count;
 mod details;
+mod directory;
 mod encode;
 #[cfg(test)]
 mod encode_tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::block::LogsBlock;
 use super::builder::ChunkBuilder;
+use super::chunks_in_order::ChunksInOrder;
 use super::schema::{Place, StreamKey};
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
@@ -47,6 +48,7 @@ fn merge_without(
 ) -> Result<Vec<BuiltBlock>, StoreError> {
     let mut merge = Merge::new(blocks.iter().map(|block| in_source_order(block)).collect());
     let mut open: Option<(&StreamKey, u32, ChunkBuilder)> = None;
+    let mut readers: Vec<ChunksInOrder<'_>> = blocks.iter().map(|block| ChunksInOrder::new(block)).collect();
     let mut chunks = Vec::new();
     while let Some(group) = merge.next_group(&mut chunks) {
         let (stream, partition, _) = group.map_err(failed)?;
@@ -56,7 +58,8 @@ fn merge_without(
                 *left_out += u64::from(meta.count);
                 continue;
             }
-            let lines = blocks[*block].lines(*chunk)?;
+            let bytes = readers[*block].bytes(*chunk)?;
+            let lines = blocks[*block].lines_in(*chunk, bytes.clone())?;
             // What is left open goes as it is where it is worth a chunk, so that the next one can.
             let has_room = |(own, of, builder): &(&StreamKey, u32, ChunkBuilder)| {
                 (*own, *of) == (stream, partition) && builder.bytes() < chunk_bytes / COPIED_PART
@@ -64,7 +67,7 @@ fn merge_without(
             if !hidden.overlaps(meta.first, meta.last)
                 && meta.body_bytes >= (chunk_bytes / COPIED_PART) as u64
                 && !open.as_ref().is_some_and(has_room)
-                && let Some(copy) = blocks[*block].copy(*chunk, &lines)?
+                && let Some(copy) = blocks[*block].copy(*chunk, &bytes, &lines)?
             {
                 if let Some((stream, _, full)) = open.take() {
                     full.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;

@@ -6,8 +6,8 @@ use weir_model::log::{LogAttributes, LogBatch};
 use weir_model::memory::{allocation, shared};
 
 use super::builder::chunk_bytes;
-use super::rollup::{self, ChunkDetails};
-use super::schema::{ChunkMeta, Place, Rollup};
+use super::rollup::{self, ChunkDetails, Rollups};
+use super::schema::{ChunkMeta, Place};
 use weir_blocks::engine::Position;
 
 /// A section's lines as they came.
@@ -18,7 +18,7 @@ pub(crate) struct Part {
     pub(crate) batch: Arc<LogBatch>,
     /// Without roll-ups and details: see [`Self::rollups`].
     pub(crate) meta: ChunkMeta,
-    rollups: OnceLock<Box<(Vec<Rollup>, ChunkDetails)>>,
+    rollups: OnceLock<Box<(Rollups, ChunkDetails)>>,
 }
 
 impl Part {
@@ -33,7 +33,7 @@ impl Part {
             body_bytes: batch.body_bytes() as u64,
             first_place: (position.offset, position.ordinal),
             last_place: (position.offset, position.ordinal.saturating_add(count.saturating_sub(1))),
-            rollups: Vec::new(),
+            rollups: Rollups::default(),
             details: None,
         };
         Self { position, places: None, batch, meta, rollups: OnceLock::new() }
@@ -65,7 +65,7 @@ impl Part {
     }
 
     /// What an encoded chunk of these lines would be known by; made when it is first asked for.
-    pub(crate) fn rollups(&self) -> &(Vec<Rollup>, ChunkDetails) {
+    pub(crate) fn rollups(&self) -> &(Rollups, ChunkDetails) {
         self.rollups.get_or_init(|| {
             let lines = self.batch.iter().map(|record| (record.timestamp, record.severity, record.body.len()));
             let (rollups, at_start) = rollup::of_lines(lines);

@@ -7,7 +7,8 @@ use weir_model::time::{TimeRange, UnixNanos};
 
 use super::filter::Filters;
 use super::predicate::{TokenPredicate, labels_of, may_be_among};
-use super::schema::{ChunkMeta, Rollup};
+use super::rollup::Rollups;
+use super::schema::ChunkMeta;
 
 /// Orders chunks by time, ascending by their first line, or descending by their last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +98,7 @@ impl MentionPlan {
     }
 
     /// Whether lines of a chunk that has these levels may say it.
-    pub(crate) fn may_be_among(&self, rollups: &[Rollup]) -> bool {
+    pub(crate) fn may_be_among(&self, rollups: &Rollups) -> bool {
         may_be_among(&self.mention, rollups)
     }
 }

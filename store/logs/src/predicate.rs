@@ -11,7 +11,8 @@ use weir_model::select::{LineFilter, Mention};
 
 use super::filter::distinct;
 use super::index::pair_hash;
-use super::schema::{LEVEL_FATAL, Rollup, level_of};
+use super::rollup::Rollups;
+use super::schema::{LEVEL_FATAL, level_of};
 use super::tokens::{SEPARATOR, TOKEN_BYTES_MAX, Tokens, fold, is_indexed, is_token_byte, lone_id};
 
 /// A condition on a chunk's set of tokens.
@@ -180,13 +181,13 @@ fn one_of(predicates: impl Iterator<Item = TokenPredicate>) -> TokenPredicate {
 }
 
 /// Whether lines of a chunk that has these levels may say this.
-pub(crate) fn may_be_among(mention: &Mention, rollups: &[Rollup]) -> bool {
+pub(crate) fn may_be_among(mention: &Mention, rollups: &Rollups) -> bool {
     match mention {
         Mention::Pattern(_) | Mention::Value(..) => true,
         // Blocks of earlier builds count critical lines among the fatal ones.
         Mention::Severity(severity) => {
             let level = level_of(*severity);
-            rollups.iter().any(|rollup| rollup.level == level || rollup.level == level.min(LEVEL_FATAL))
+            rollups.has_level(level) || rollups.has_level(level.min(LEVEL_FATAL))
         }
         Mention::All(mentions) => mentions.iter().all(|mention| may_be_among(mention, rollups)),
         Mention::Any(mentions) => mentions.iter().any(|mention| may_be_among(mention, rollups)),

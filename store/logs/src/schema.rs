@@ -6,7 +6,7 @@ use weir_model::label::Labels;
 use weir_model::log::SEVERITY_CRITICAL;
 use weir_model::time::{SECOND, UnixNanos};
 
-use super::rollup::ChunkDetails;
+use super::rollup::{ChunkDetails, Rollups};
 
 /// Section: every stream once.
 pub(crate) const STREAMS: &str = "streams.1";
@@ -73,7 +73,7 @@ pub(crate) struct ChunkMeta {
     pub(crate) first_place: Place,
     pub(crate) last_place: Place,
     /// By bucket and level, ascending.
-    pub(crate) rollups: Vec<Rollup>,
+    pub(crate) rollups: Rollups,
     /// `None` in blocks of earlier builds: then critical lines are counted among the fatal ones.
     pub(crate) details: Option<ChunkDetails>,
 }

@@ -201,7 +201,8 @@ impl StoredLines {
     /// Appends the body of line `i`.
     pub(crate) fn render(&self, i: usize, out: &mut Vec<u8>) -> Result<(), String> {
         let (bodies, context) = (self.bodies()?, self.context(i, Refers::Ids)?);
-        bodies.check_line(i, &context)?;
+        // So that a body grows once: a merge renders each line.
+        out.reserve(bodies.check_line(i, &context)?);
         bodies.render(i, &context, out);
         Ok(())
     }

@@ -18,23 +18,24 @@ use super::kept_labels::{KeptLabels, LabelRoom};
 use super::postings::{self, LabelIndex};
 use super::samples::Samples;
 use super::schema::{
-    EXTRAS, FAMILIES, GROUPS, GROUPS_1, POSTINGS, SAMPLES, SAMPLES_1, SERIES, SERIES_EXTRAS, SYMBOLS, Symbols, TIMES,
+    EXTRAS, FAMILIES, GROUPS, GROUPS_1, POSTINGS, SAMPLES, SAMPLES_1, SERIES, SERIES_EXTRAS, SERIES_RESOLUTIONS, SYMBOLS,
+    Symbols, TIMES,
 };
+use super::series_table::{SeriesTable, parse_series};
 use super::times::Times;
-use super::writer::Families;
+use super::writer::{Families, Resolution};
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::engine::{BlockSummary, check_records};
 use weir_blocks::packed::{Cursor, UNPACKED_BYTES_MAX};
-
-/// All series of a block fit ids of 32 bits; a directory that says more is wrong.
-const SERIES_MAX: u64 = u32::MAX as u64;
 
 /// An opened block.
 pub struct MetricsBlock {
     file: BlockReader,
     symbols: Symbols,
     tenants: Vec<(String, Range<u32>)>,
+    /// Of each of them; empty where none has been downsampled.
+    resolutions: Vec<Resolution>,
     /// Pairs of all series; `pair_ends` says where each series' pairs end.
     pairs: Vec<u32>,
     pair_ends: Vec<u32>,
@@ -68,8 +69,12 @@ impl MetricsBlock {
         };
         let symbols = Symbols::parse(&file.section(SYMBOLS)?).map_err(wrong(SYMBOLS))?;
         let has_extras = file.section_len(EXTRAS).is_some();
-        let own = if has_extras { SERIES_EXTRAS } else { SERIES };
-        let series = parse_series(&unpack(&file, own)?, symbols.len()).map_err(wrong(own))?;
+        let own = match (file.section_len(SERIES_RESOLUTIONS), has_extras) {
+            (Some(_), _) => SERIES_RESOLUTIONS,
+            (None, true) => SERIES_EXTRAS,
+            (None, false) => SERIES,
+        };
+        let series = parse_series(&unpack(&file, own)?, own == SERIES_RESOLUTIONS, symbols.len()).map_err(wrong(own))?;
         let postings = unpack(&file, POSTINGS)?;
         let lists = parse_lists(&postings, symbols.len()).map_err(wrong(POSTINGS))?;
         let (layout, own) = if file.section_len(GROUPS_1).is_some() {
@@ -84,11 +89,12 @@ impl MetricsBlock {
             Extras::default()
         };
         let families = parse_families(&unpack(&file, FAMILIES)?).map_err(wrong(FAMILIES))?;
-        let SeriesTable { tenants, pairs, ends: pair_ends } = series;
+        let SeriesTable { tenants, resolutions, pairs, ends: pair_ends } = series;
         Ok(Self {
             file,
             symbols,
             tenants,
+            resolutions,
             pairs,
             pair_ends,
             postings,
@@ -117,6 +123,20 @@ impl MetricsBlock {
 
     pub(crate) fn tenants(&self) -> &[(String, Range<u32>)] {
         &self.tenants
+    }
+
+    pub(crate) fn resolution(&self, tenant: &str) -> Resolution {
+        if self.resolutions.is_empty() {
+            return Resolution::default();
+        }
+        let place = self.tenants.binary_search_by(|(own, _)| own.as_str().cmp(tenant)).ok();
+        place.and_then(|place| self.resolutions.get(place)).copied().unwrap_or_default()
+    }
+
+    /// Of each tenant.
+    pub(crate) fn tenant_resolutions(&self) -> impl Iterator<Item = (&String, Resolution)> {
+        let resolutions = self.resolutions.iter().copied().chain(std::iter::repeat(Resolution::default()));
+        self.tenants.iter().map(|(tenant, _)| tenant).zip(resolutions)
     }
 
     /// What it has of each tenant. Of a group with series of several, each has as much as its series are many.
@@ -286,47 +306,6 @@ fn unpack(file: &BlockReader, section: &'static str) -> Result<Vec<u8>, StoreErr
     let mut cursor = Cursor::new(&bytes);
     let raw = cursor.unpacked(UNPACKED_BYTES_MAX).and_then(|raw| cursor.end().map(|()| raw));
     raw.map_err(|detail| StoreError::corrupt(file.path(), format!("section {section}: {detail}")))
-}
-
-struct SeriesTable {
-    tenants: Vec<(String, Range<u32>)>,
-    pairs: Vec<u32>,
-    ends: Vec<u32>,
-}
-
-fn parse_series(raw: &[u8], pair_count: usize) -> Result<SeriesTable, String> {
-    let mut cursor = Cursor::new(raw);
-    let mut tenants: Vec<(String, Range<u32>)> = Vec::new();
-    let mut series = 0_u64;
-    for _ in 0..cursor.count(2)? {
-        let tenant = cursor.text()?.to_owned();
-        let first = series;
-        series = cursor.varint()?.checked_add(first).filter(|all| *all <= SERIES_MAX).ok_or("too many series")?;
-        if tenants.last().is_some_and(|(before, _)| *before >= tenant) {
-            return Err(format!("tenant {tenant:?} is out of order"));
-        }
-        tenants.push((tenant, first as u32..series as u32));
-    }
-    if series > cursor.left() as u64 {
-        return Err(format!("{series} series in {} bytes", cursor.left()));
-    }
-    let (mut pairs, mut ends) = (Vec::new(), Vec::with_capacity(series as usize));
-    for id in 0..series {
-        let mut pair = 0_u64;
-        for i in 0..cursor.count(1)? {
-            let step = u64::from(cursor.small()?);
-            pair += step;
-            if pair >= pair_count as u64 || (i > 0 && step == 0) {
-                return Err(format!("series {id} has label pair {pair} of {pair_count}"));
-            }
-            pairs.push(pair as u32);
-        }
-        // A pair takes a byte at least, and no section has 2^32.
-        ends.push(pairs.len() as u32);
-    }
-    cursor.end()?;
-    pairs.shrink_to_fit();
-    Ok(SeriesTable { tenants, pairs, ends })
 }
 
 fn parse_lists(raw: &[u8], pair_count: usize) -> Result<Vec<Range<usize>>, String> {

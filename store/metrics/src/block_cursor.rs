@@ -8,6 +8,7 @@ use weir_model::select::Budget;
 
 use super::block::MetricsBlock;
 use super::extras_reader::ExtrasReader;
+use super::group::GroupEntry;
 use super::kept_labels::BlockLabels;
 use super::plan::{MetricsPlan, Wanted};
 use super::stored::StoredSeries;
@@ -50,6 +51,19 @@ impl Segment<MetricsPlan> for MetricsBlock {
             Box::new(walk.map(move |series| series.map(|series| (labels.get(series.id), StoredSeries::Block(series)))))
         };
         Box::new(std::iter::once_with(open).flatten())
+    }
+}
+
+impl MetricsBlock {
+    /// How long before the range samples are of use, milliseconds: the last one before it may be so much older than it was before the block
+    /// was downsampled. Which series there are is told by the range alone.
+    pub(super) fn reach(&self, plan: &MetricsPlan) -> i64 {
+        if matches!(plan.wanted, Wanted::Labels | Wanted::Exemplars) {
+            return 0;
+        }
+        let reach = i64::from(self.resolution(&plan.tenant).coarsest) * 1000;
+        let is_of_use = |group: &GroupEntry| plan.overlaps(group.first, group.last.saturating_add(reach));
+        if reach > 0 && self.groups().iter().any(is_of_use) { reach } else { 0 }
     }
 }
 

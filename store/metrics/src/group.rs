@@ -21,6 +21,8 @@ use weir_blocks::packed::{Cursor, put_packed, put_varint};
 const GROUP_BYTES: usize = 64 << 10;
 /// And this many samples, as constants take no bytes to speak of: 4 MiB once decoded.
 const GROUP_SAMPLES: u64 = 1 << 18;
+/// Timestamps that a merge keeps of each block for the next series: 512 KiB.
+const TIMES_KEPT: usize = 1 << 16;
 /// A series of more samples than this in one block is refused when it is read.
 const SERIES_SAMPLES_MAX: u64 = 1 << 26;
 /// And goes on in another block when it is written: two years of one sample a second.
@@ -285,6 +287,14 @@ impl Group {
         let places = allocation(self.series.capacity() * size_of::<Place>());
         let bytes: usize = [&self.raw, &self.highs, &self.lows].iter().map(|bytes| allocation(bytes.capacity())).sum();
         bytes + places + allocation(timestamps * size_of::<i64>())
+    }
+
+    /// Gives back the timestamps that were decoded last when they are more than [`TIMES_KEPT`].
+    pub(crate) fn forget_times(&self) {
+        let mut known = self.timestamps.borrow_mut();
+        if known.1.capacity() > TIMES_KEPT {
+            *known = Default::default();
+        }
     }
 
     /// Number of samples of a series, which exists.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use weir_model::histogram::{BUCKETS_MAX, Buckets, Histogram, ResetHint, Span};
 
+use super::aggregates::{self, AGGREGATE_SCHEMA};
 use super::values;
 use weir_blocks::packed::{Cursor, put_varint, put_zigzag};
 
@@ -120,7 +121,7 @@ impl<'a> Run<'a> {
         if length > 1 && length as usize * columns(&layout) > RUN_NUMBERS {
             return Err(format!("a run of {length} histograms of {} numbers", columns(&layout)));
         }
-        layout.check_shape().map_err(|error| error.to_string())?;
+        check(&layout, true)?;
         Ok(Self { places: place..end, layout, flags, rest: cursor })
     }
 
@@ -159,10 +160,18 @@ impl<'a> Run<'a> {
             if let Some(resets) = resets {
                 own.reset = *RESETS.get(usize::from(resets[at])).ok_or_else(|| format!("reset hint {}", resets[at]))?;
             }
-            own.check_shape().map_err(|error| error.to_string())?;
+            check(&own, false)?;
             Ok(Arc::new(own))
         };
         wanted.map(one).collect()
+    }
+}
+
+/// Errors with a sentence where it is neither a histogram nor an aggregate; of a layout numbers are not looked at.
+fn check(own: &Histogram, is_layout: bool) -> Result<(), String> {
+    match own.schema {
+        AGGREGATE_SCHEMA => aggregates::check(own, is_layout),
+        _ => own.check_shape().map_err(|error| error.to_string()),
     }
 }
 

@@ -6,17 +6,19 @@
 //!   carry a label; `order`: all series in order; `kept_labels`: label sets of heads and blocks that readers asked for.
 //! - [`postings`]: label matchers to series ids, for heads and blocks alike.
 //! - `values`, `split`, `timestamps`, `times`, `group`: the sample codecs.
+//! - `aggregates`: what downsampling leaves of samples.
 //! - What samples have beside numbers: `head_extras` in a head; `histogram_runs`, `starts` and `exemplars`, the codecs; `chunks`, where
 //!   their bytes lie in a block; `extras_writer` and `extras_reader`, into a block and out again.
-//! - `writer`, [`block`]: series into a block, and out again.
+//! - `writer`, [`block`], `series_table`: series into a block, and out again.
 //! - `plan`: a select, compiled once; `head_cursor`, `block_cursor`: what passes of a head or a block, in the order of labels;
 //!   `stored`: the samples of one series there, decoded when asked; `walk`, [`rows`]: what these are read from.
-//! - `merge`: several blocks into one.
+//! - `merge`: several blocks into one; `pieces`: the samples of one series of them, as far as memory goes.
 //! - [`reader`]: what queries see; `present`: which series are there at an instant; `cardinality`: how many series carry what.
 //! - [`counters`]: what was dropped, and why.
 //!
 //! It never sees PromQL, and it knows no time but the samples' own.
 
+mod aggregates;
 pub mod block;
 mod block_cursor;
 mod cardinality;
@@ -43,6 +45,7 @@ mod memory_tests;
 mod merge;
 mod names;
 mod order;
+mod pieces;
 mod plan;
 mod postings;
 mod present;
@@ -50,6 +53,7 @@ pub mod reader;
 pub mod rows;
 mod samples;
 mod schema;
+mod series_table;
 mod split;
 mod starts;
 mod stored;
@@ -78,18 +82,47 @@ use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
 use weir_blocks::hidden::Hidden;
 
+/// Of a merge's memory, what the samples of one series may take of several blocks, and of the one that is rewritten: a series of more goes on
+/// in the next block, so that any two blocks can be merged. Whatever a merge has written can be rewritten; a block that was written before merges
+/// were bounded may have more of one series than a rewrite may take, which needs a larger `aggregator.compaction_memory_max` then.
+const SERIES_PART: u64 = 8;
+const REWRITTEN_SERIES_PART: u64 = 2;
+/// As `aggregator.compaction_memory_max` is by default.
+const MERGE_MEMORY: u64 = 1 << 30;
+
 /// The metrics engine. Cloning shares the counters, and the room for label sets.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MetricsEngine {
     counters: MetricsCounters,
+    merge_memory: u64,
     /// Of label sets that its heads and blocks keep.
     room: Arc<LabelRoom>,
+}
+
+impl Default for MetricsEngine {
+    fn default() -> Self {
+        Self::new(MetricsCounters::default())
+    }
 }
 
 impl MetricsEngine {
     /// With the counters that its heads and merges tell of what they drop.
     pub fn new(counters: MetricsCounters) -> Self {
-        Self { counters, room: Arc::default() }
+        Self { counters, merge_memory: MERGE_MEMORY, room: Arc::default() }
+    }
+
+    /// Whose merges may take so many bytes each: [`Engine::MERGE`] and [`Self::series_memory`] together.
+    pub fn with_merge_memory(self, merge_memory: u64) -> Self {
+        Self { merge_memory, ..self }
+    }
+
+    fn rewriting(&self) -> (&MetricsCounters, u64) {
+        (&self.counters, self.merge_memory / REWRITTEN_SERIES_PART)
+    }
+
+    /// What a merge of so much memory takes for the samples of the series that it is at, beyond [`Engine::MERGE`].
+    pub fn series_memory(merge_memory: u64) -> u64 {
+        merge_memory / SERIES_PART
     }
 }
 
@@ -121,7 +154,15 @@ impl Engine for MetricsEngine {
     }
 
     fn merge(&self, blocks: &[Arc<MetricsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
-        merge::merge(blocks, &self.counters)
+        merge::merge(blocks, (&self.counters, Self::series_memory(self.merge_memory)))
+    }
+
+    fn downsample(
+        &self,
+        block: &Arc<MetricsBlock>,
+        resolution: &dyn Fn(&str) -> u32,
+    ) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+        merge::downsample(block, resolution, self.rewriting())
     }
 
     fn count_hidden(&self, block: &MetricsBlock, hidden: &Hidden) -> Result<u64, StoreError> {
@@ -129,6 +170,6 @@ impl Engine for MetricsEngine {
     }
 
     fn rewrite(&self, block: &Arc<MetricsBlock>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
-        merge::rewrite(block, without, &self.counters)
+        merge::rewrite(block, without, self.rewriting())
     }
 }

@@ -11,9 +11,13 @@ pub struct MetricsPlan {
     pub(super) visible: Visible,
     /// All must pass.
     pub(super) matchers: Vec<Matcher>,
-    /// Milliseconds since the Unix epoch, both inclusive.
+    /// What is read: milliseconds since the Unix epoch, both inclusive.
     pub(super) start_ms: i64,
     pub(super) end_ms: i64,
+    /// Where the range begins that was asked for. Of what is before it the last sample is of use, if it is an aggregate that reaches it.
+    pub(super) asked_ms: i64,
+    /// Some block of it has aggregates.
+    pub(super) is_coarse: bool,
     pub(super) wanted: Wanted,
     /// Whatever passes has one metric name: then a block has it in the order of labels.
     pub(super) one_name: bool,
@@ -42,7 +46,16 @@ impl MetricsPlan {
         let MetricSelect { scope, matchers, start_ms, end_ms } = select.clone();
         let TenantScope { tenant, visible } = scope.one()?.clone();
         let one_name = matchers.iter().any(|matcher| matcher.name == NAME && matcher.op == MatchOp::Equal);
-        Ok(Arc::new(Self { tenant, visible, matchers, start_ms, end_ms, wanted, one_name }))
+        Ok(Arc::new(Self { tenant, visible, matchers, start_ms, end_ms, asked_ms: start_ms, is_coarse: false, wanted, one_name }))
+    }
+
+    /// The same, of so many milliseconds before the range as well.
+    pub(super) fn reaching(self: Arc<Self>, reach_ms: i64) -> Arc<Self> {
+        if reach_ms == 0 {
+            return self;
+        }
+        let (visible, matchers, start_ms) = (self.visible.clone(), self.matchers.clone(), self.asked_ms.saturating_sub(reach_ms));
+        Arc::new(Self { tenant: Arc::clone(&self.tenant), visible, matchers, start_ms, is_coarse: true, ..*self })
     }
 
     /// Whether samples from `first` to `last`, milliseconds and inclusive, may be in the range.

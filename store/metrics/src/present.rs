@@ -7,6 +7,7 @@ use weir_model::label::Labels;
 use weir_model::metric::is_stale;
 use weir_model::select::{Budget, Coverage, ReadError, Reservation, TakeLabels};
 
+use super::aggregates;
 use super::block::MetricsBlock;
 use super::block_cursor;
 use super::head::MetricsHead;
@@ -131,6 +132,7 @@ impl<'s, 'a> Reading<'s, 'a> {
                 && let Some((at, is_present)) = head.series.newest(places)
             {
                 self.spending.spend(1)?;
+                let is_present = is_present && at >= self.plan.asked_ms;
                 newest = Some(Newest::or(newest, Newest { at, source: *source, is_present }));
             }
         }
@@ -158,6 +160,9 @@ impl<'s, 'a> Reading<'s, 'a> {
         let at = *self.samples.timestamps.last()?;
         let last = self.samples.timestamps.len() - 1;
         let histogram = self.samples.histograms.last().filter(|(own, _)| *own as usize == last);
+        if !aggregates::reaches(&self.samples, last, self.plan.asked_ms) {
+            return Some((at, false));
+        }
         Some((at, !is_stale(self.samples.values[last]) || histogram.is_some_and(|(_, own)| !own.is_stale())))
     }
 }

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::label::{Labels, NAME};
-use weir_model::metric::{Exemplar, Family};
+use weir_model::metric::{Aggregate, Exemplar, Family};
 use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor,
-    SeriesExemplars, TakeLabels, each_pulled,
+    SeriesExemplars, TakeLabels, each_present,
 };
 
 use super::MetricsEngine;
+use super::aggregates;
 use super::cardinality;
 use super::exemplars;
 use super::plan::{MetricsPlan, Wanted};
@@ -23,7 +24,7 @@ use super::schema::MILLISECOND;
 use super::stored::{Spending, StoredSeries};
 use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Entries, Merge, Segment, SegmentError};
-use weir_blocks::view::{BlockView, Views};
+use weir_blocks::view::{BlockView, PartitionView, Views};
 
 /// Budgets are checked every so many label sets.
 const CHECK_EVERY: usize = 256;
@@ -54,7 +55,8 @@ impl MetricsReader {
     }
 
     fn merged<'a>(&self, select: &MetricSelect, wanted: Wanted, budget: &'a dyn Budget) -> Result<Merged<'a>, ReadError> {
-        let plan = MetricsPlan::new(select, wanted)?;
+        let views = self.views.views();
+        let plan = reaching(MetricsPlan::new(select, wanted)?, &views);
         let (mut cursors, mut hidden, mut coverage) = (Vec::new(), Vec::new(), Coverage::default());
         let nanos = |milliseconds: i64| milliseconds.saturating_mul(MILLISECOND);
         let horizon = self.views.horizon();
@@ -64,7 +66,7 @@ impl MetricsReader {
         // Names are told of series that have a sample: where one may be hidden, samples are read.
         let with_samples = if is_of_samples { plan.with_samples() } else { Arc::clone(&plan) };
         let plan_of = |is_touched: bool| if is_touched { &with_samples } else { &plan };
-        for view in self.views.views() {
+        for view in views {
             budget.check()?;
             for block in view.blocks {
                 let own = block.hidden.with(horizon.as_ref());
@@ -86,6 +88,13 @@ impl MetricsReader {
         let (merge, held) = (Merge::new(cursors), Reservation::new(budget));
         Ok(Merged { plan, hidden, spending: Spending::new(budget), merge, found: Vec::new(), held, coverage })
     }
+}
+
+/// Whatever a series has before the range is read, not of downsampled blocks alone: what came after an aggregate may end it.
+fn reaching(plan: Arc<MetricsPlan>, views: &[PartitionView<MetricsEngine>]) -> Arc<MetricsPlan> {
+    let blocks = views.iter().flat_map(|view| &view.blocks);
+    let reach_ms = blocks.map(|view| view.block.reach(&plan)).max().unwrap_or(0);
+    plan.reaching(reach_ms)
 }
 
 fn cursor<'a, S>(
@@ -113,7 +122,7 @@ impl MetricReader for MetricsReader {
             present::each(&sources, &plan, budget, &mut coverage, take)?;
             return Ok(coverage);
         }
-        each_pulled(self.open_newest(select, budget)?, |series| if series.is_present() { take(&series.labels) } else { Ok(()) })
+        each_present(self.open_newest(select, budget)?, take)
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
@@ -181,12 +190,13 @@ impl MetricReader for MetricsReader {
 impl MetricsReader {
     /// The heads and blocks of a select for the newest samples, with the coverage; `None` where something of one may be hidden.
     fn shown<'a>(&self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Option<Shown<'a>>, ReadError> {
-        let plan = MetricsPlan::new(select, Wanted::Newest)?;
+        let views = self.views.views();
+        let plan = reaching(MetricsPlan::new(select, Wanted::Newest)?, &views);
         let (mut sources, mut coverage) = (Vec::new(), Coverage::default());
         let nanos = |milliseconds: i64| milliseconds.saturating_mul(MILLISECOND);
         let (start, end) = (nanos(plan.start_ms), nanos(plan.end_ms));
         let horizon = self.views.horizon();
-        for view in self.views.views() {
+        for view in views {
             budget.check()?;
             for block in view.blocks {
                 let hidden = block.hidden.with(horizon.as_ref());
@@ -331,17 +341,28 @@ impl Merged<'_> {
 
 impl SeriesCursor for Merged<'_> {
     fn next(&mut self, series: &mut Series) -> Result<bool, ReadError> {
-        let Series { timestamps, values, histograms, starts, .. } = std::mem::take(series);
+        let Series { timestamps, values, histograms, starts, mut aggregates, .. } = std::mem::take(series);
         let mut samples = Samples { timestamps, values, histograms, starts, ..Samples::default() };
         samples.clear();
         while samples.timestamps.is_empty() {
             let Some(labels) = self.next_labels()? else { return Ok(false) };
             series.labels = labels;
             self.read_found(&series.labels, &mut samples)?;
+            self.held.settle((samples.memory_with(0) + samples.settling_memory()) as u64)?;
+            samples.settle();
+            if self.plan.is_coarse {
+                aggregates::trim(&mut samples, self.plan.asked_ms);
+            }
         }
-        self.held.settle((samples.memory_with(0) + samples.settling_memory()) as u64)?;
-        samples.settle();
-        self.held.settle(samples.memory_with(0) as u64)?;
+        aggregates.clear();
+        // Else all histograms would be looked at in vain.
+        let found = if self.plan.is_coarse { aggregates::count(&samples) } else { 0 };
+        let count = found.max(aggregates.capacity());
+        self.held.settle((samples.memory_with(0) + count * size_of::<Aggregate>()) as u64)?;
+        if found > 0 {
+            aggregates::take(&mut samples, &mut aggregates);
+        }
+        series.aggregates = aggregates;
         (series.timestamps, series.values) = (samples.timestamps, samples.values);
         (series.histograms, series.starts) = (samples.histograms, samples.starts);
         Ok(true)

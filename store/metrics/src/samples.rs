@@ -1,6 +1,7 @@
 //! The samples of one series on their way: collected in the order of arrival, then settled into ascending time.
 //!
-//! Called by head, merge and reader, so that all three agree on which of two samples of a millisecond stays: the first.
+//! Called by head, merge and reader, so that all three agree on which of two samples of a millisecond stays: the first, or
+//! the one that stands for more where they are downsampled.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use weir_model::histogram::Histogram;
 use weir_model::memory::allocation;
 use weir_model::metric::{Exemplar, RowExtras};
 
-use super::exemplars;
 use super::schema::MILLISECOND;
+use super::{aggregates, exemplars};
 
 /// Timestamps and values of one series; ascending and without repetition once settled.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,7 +84,7 @@ impl Samples {
         }
     }
 
-    fn histogram(&self, at: usize) -> Option<&Arc<Histogram>> {
+    pub(crate) fn histogram(&self, at: usize) -> Option<&Arc<Histogram>> {
         self.histograms.binary_search_by_key(&(at as u32), |(own, _)| *own).ok().map(|place| &self.histograms[place].1)
     }
 
@@ -107,6 +108,18 @@ impl Samples {
         self.values.truncate(count);
         self.starts.truncate(count);
         self.histograms.truncate(self.histograms.partition_point(|(at, _)| (*at as usize) < count));
+    }
+
+    /// So many of them, exemplars apart.
+    pub(crate) fn drop_first(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.timestamps.drain(..count);
+        self.values.drain(..count);
+        self.starts.drain(..count.min(self.starts.len()));
+        self.histograms.drain(..self.histograms.partition_point(|(at, _)| (*at as usize) < count));
+        self.histograms.iter_mut().for_each(|(at, _)| *at -= count as u32);
     }
 
     /// Memory with so many samples more.
@@ -175,7 +188,17 @@ impl Samples {
         dropped
     }
 
-    /// Sorts by time; of one millisecond the sample that arrived first stays.
+    /// Gives the last sample another value.
+    fn replace_last(&mut self, value: f64, histogram: Option<Arc<Histogram>>, start: i64) {
+        let last = self.timestamps.len() - 1;
+        self.values[last] = value;
+        self.histograms.pop_if(|(at, _)| *at as usize == last);
+        self.histograms.extend(histogram.map(|own| (last as u32, own)));
+        self.starts.truncate(last);
+        self.set_start(last, start);
+    }
+
+    /// Sorts by time; of one millisecond the sample that arrived first stays, unless another one stands for more samples.
     pub(crate) fn settle(&mut self) -> Dropped {
         let mut dropped = Dropped::default();
         if self.is_settled() {
@@ -191,6 +214,12 @@ impl Samples {
             let (timestamp, value, histogram) = (self.timestamps[at], self.values[at], self.histogram(at));
             if settled.timestamps.last() == Some(&timestamp) {
                 let last = settled.timestamps.len() - 1;
+                if aggregates::stands_for_more(histogram, settled.histogram(last)) {
+                    let start = self.starts.get(at).copied().unwrap_or_default();
+                    settled.replace_last(value, histogram.cloned(), start);
+                    dropped.conflicting += 1;
+                    continue;
+                }
                 let is_same = match (settled.histogram(last), histogram) {
                     (Some(kept), Some(own)) => kept.same_bits(own),
                     (None, None) => settled.values[last].to_bits() == value.to_bits(),

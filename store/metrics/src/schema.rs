@@ -20,6 +20,8 @@ pub(crate) const SYMBOLS: &str = "symbols.1";
 pub(crate) const SERIES: &str = "series.1";
 /// The same of a block that has [`EXTRAS`]: a weir that does not know those does not open it.
 pub(crate) const SERIES_EXTRAS: &str = "series.2";
+/// The same of a block that is downsampled, with each tenant's resolution; for the same reason.
+pub(crate) const SERIES_RESOLUTIONS: &str = "series.3";
 /// Directories of the three below.
 pub(crate) const EXTRAS: &str = "extras.1";
 /// Histograms of samples.

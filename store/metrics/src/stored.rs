@@ -221,6 +221,10 @@ impl BlockSamples<'_> {
         samples: &mut Samples,
         held: &mut Reservation<'_>,
     ) -> Result<(), SegmentError> {
+        let (first, last) = self.times();
+        if last < start || first > end {
+            return Ok(());
+        }
         let Some(group) = self.group.unpacked()? else { return Ok(()) };
         let count = group.count(self.at);
         self.group.held.borrow_mut().settle(group.memory_after(self.at) as u64)?;
@@ -238,6 +242,20 @@ impl BlockSamples<'_> {
             samples.truncate(before);
         }
         extras
+    }
+
+    /// Earliest and latest millisecond of its group.
+    pub(super) fn times(&self) -> (i64, i64) {
+        let entry = self.group.entry();
+        (entry.first, entry.last)
+    }
+
+    /// Gives back the timestamps that were decoded last, where these are many.
+    pub(super) fn forget_times(&self) {
+        let Some(group) = self.group.group.get().and_then(Option::as_ref) else { return };
+        group.forget_times();
+        // What is given back is no error.
+        let _less = self.group.held.borrow_mut().settle(group.memory() as u64);
     }
 
     /// Appends the exemplars within `start..=end`, milliseconds, whose sample is shown.

@@ -17,8 +17,9 @@ use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, Views};
 
 mod cardinality;
+mod downsampled;
 mod extras;
-mod hidden;
+pub(super) mod hidden;
 mod layouts;
 mod newest;
 mod next_head;

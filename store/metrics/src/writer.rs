@@ -13,7 +13,8 @@ use super::group::{GroupBuilder, GroupEntry, SERIES_SAMPLES};
 use super::postings;
 use super::samples::Samples;
 use super::schema::{
-    FAMILIES, GROUPS, LEVEL, PAIR_BYTES_MAX, POSTINGS, PairBuilder, SAMPLES, SERIES, SERIES_EXTRAS, SYMBOLS, TIMES,
+    FAMILIES, GROUPS, LEVEL, PAIR_BYTES_MAX, POSTINGS, PairBuilder, SAMPLES, SERIES, SERIES_EXTRAS, SERIES_RESOLUTIONS, SYMBOLS,
+    TIMES,
 };
 use super::times::TimesWriter;
 use weir_blocks::block::BlockData;
@@ -49,7 +50,20 @@ pub(crate) struct BlockWriter {
     limits: BlockLimits,
     open: OpenBlock,
     closed: Vec<BuiltBlock>,
+    resolutions: Resolutions,
 }
+
+/// To what a tenant's samples have been downsampled, seconds; 0 as they came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resolution {
+    /// All of them.
+    pub finest: u32,
+    /// Some of them.
+    pub coarsest: u32,
+}
+
+/// By tenant; those that are not there have not been downsampled.
+pub(crate) type Resolutions = BTreeMap<String, Resolution>;
 
 impl Default for BlockWriter {
     fn default() -> Self {
@@ -75,7 +89,12 @@ struct OpenBlock {
 impl BlockWriter {
     /// With limits of the caller's.
     pub(crate) fn with_limits(limits: BlockLimits) -> Self {
-        Self { limits, open: OpenBlock::new(limits), closed: Vec::new() }
+        Self { limits, open: OpenBlock::new(limits), closed: Vec::new(), resolutions: Resolutions::new() }
+    }
+
+    /// Of downsampled series.
+    pub(crate) fn with_resolutions(resolutions: Resolutions) -> Self {
+        Self { resolutions, ..Self::default() }
     }
 
     /// Adds a series with its settled samples; without samples it is left out. Tenants ascend, and the series of each in
@@ -104,7 +123,7 @@ impl BlockWriter {
 
     fn close(&mut self) {
         let full = std::mem::replace(&mut self.open, OpenBlock::new(self.limits));
-        self.closed.extend(full.finish(&Families::new()));
+        self.closed.extend(full.finish(&Families::new(), &self.resolutions));
     }
 
     /// The blocks, mostly one; none when there is no sample. The last has the families, or as many of them as it may; what
@@ -117,14 +136,15 @@ impl BlockWriter {
     /// The same, and the families as well when there is no sample, in blocks without times.
     pub(crate) fn finish_with_all(mut self, families: &Families) -> Vec<BuiltBlock> {
         let mut parts = split_families(families, self.limits.section_bytes);
-        if let Some(last) = self.open.finish(&parts[0]) {
+        if let Some(last) = self.open.finish(&parts[0], &self.resolutions) {
             self.closed.push(last);
             parts.remove(0);
         }
         let last = self.closed.last().map(|last| last.summary.clone()).unwrap_or_default();
-        let summary = BlockSummary { records: 0, raw_bytes: 0, ..last };
+        let summary = BlockSummary { records: 0, raw_bytes: 0, resolution: 0, ..last };
         let parts = parts.iter().filter(|part| part.values().any(|own| !own.is_empty()));
-        self.closed.extend(parts.map(|families| OpenBlock::new(self.limits).encode(summary.clone(), families)));
+        self.closed
+            .extend(parts.map(|families| OpenBlock::new(self.limits).encode(summary.clone(), families, &Resolutions::new())));
         self.closed
     }
 }
@@ -151,7 +171,7 @@ impl OpenBlock {
         let series = self.series.len() + self.ends.len() + count + 1;
         let largest = [
             self.pairs.bytes() + texts + count * 2 * PAIR_BYTES_MAX,
-            self.tenant_bytes + tenant.len() + 2 * NUMBER_BYTES_MAX + series * NUMBER_BYTES_MAX,
+            self.tenant_bytes + tenant.len() + 4 * NUMBER_BYTES_MAX + series * NUMBER_BYTES_MAX,
             (self.series.len() + count) * POSTING_BYTES_MAX + (self.pairs.count() + count) * LIST_BYTES_MAX,
             (self.groups.len() + 2) * ENTRY_BYTES_MAX,
             self.extras.groups() * ENTRY_BYTES_MAX,
@@ -164,7 +184,7 @@ impl OpenBlock {
             Some((last, count)) if last == tenant => *count += 1,
             _ => {
                 self.tenants.push((tenant.to_owned(), 1));
-                self.tenant_bytes += tenant.len() + 2 * NUMBER_BYTES_MAX;
+                self.tenant_bytes += tenant.len() + 4 * NUMBER_BYTES_MAX;
             }
         }
         self.pairs.push(labels, &mut self.series);
@@ -196,24 +216,30 @@ impl OpenBlock {
     }
 
     /// The block; `None` when it has no sample.
-    fn finish(mut self, families: &Families) -> Option<BuiltBlock> {
+    fn finish(mut self, families: &Families, resolutions: &Resolutions) -> Option<BuiltBlock> {
         self.close_group();
         let first = self.groups.iter().map(|group| group.first).min()?;
         let last = self.groups.iter().map(|group| group.last).max()?;
         let records = self.groups.iter().map(|group| group.samples).sum();
         let nanos = |milliseconds: i64| milliseconds.saturating_mul(1_000_000);
-        let summary =
-            BlockSummary { first: nanos(first), last: nanos(last), records, raw_bytes: records * 16 + self.extras.raw_bytes() };
-        Some(self.encode(summary, families))
+        let (raw_bytes, own) = (records * 16 + self.extras.raw_bytes(), self.tenants.iter().map(|(tenant, _)| tenant));
+        let resolution = own.filter_map(|tenant| resolutions.get(tenant)).map(|own| own.coarsest).max().unwrap_or(0);
+        let summary = BlockSummary { first: nanos(first), last: nanos(last), records, raw_bytes, resolution };
+        Some(self.encode(summary, families, resolutions))
     }
 
-    fn encode(self, summary: BlockSummary, families: &Families) -> BuiltBlock {
+    fn encode(self, summary: BlockSummary, families: &Families, resolutions: &Resolutions) -> BuiltBlock {
         let (symbols, places) = self.pairs.finish();
         let lists = sorted_lists(&self.series, &self.ends, &places);
         let extras = self.extras.finish();
+        let (name, resolutions) = match summary.resolution {
+            0 if extras.is_empty() => (SERIES, None),
+            0 => (SERIES_EXTRAS, None),
+            _ => (SERIES_RESOLUTIONS, Some(resolutions)),
+        };
         let mut sections = vec![
             (SYMBOLS, symbols),
-            (if extras.is_empty() { SERIES } else { SERIES_EXTRAS }, encode_series(&self.tenants, &lists)),
+            (name, encode_series(&self.tenants, resolutions, &lists)),
             (POSTINGS, encode_postings(&lists, places.len())),
             (GROUPS, encode_groups(&self.groups)),
             (FAMILIES, encode_families(families)),
@@ -261,12 +287,17 @@ fn sorted_lists(series: &[u32], ends: &[usize], places: &[u32]) -> Vec<Vec<u32>>
         .collect()
 }
 
-fn encode_series(tenants: &[(String, u32)], lists: &[Vec<u32>]) -> Vec<u8> {
+fn encode_series(tenants: &[(String, u32)], resolutions: Option<&Resolutions>, lists: &[Vec<u32>]) -> Vec<u8> {
     let mut raw = Vec::new();
     put_varint(&mut raw, tenants.len() as u64);
     for (tenant, count) in tenants {
         put_bytes(&mut raw, tenant.as_bytes());
         put_varint(&mut raw, u64::from(*count));
+        if let Some(resolutions) = resolutions {
+            let Resolution { finest, coarsest } = resolutions.get(tenant).copied().unwrap_or_default();
+            put_varint(&mut raw, u64::from(finest));
+            put_varint(&mut raw, u64::from(coarsest));
+        }
     }
     for list in lists {
         put_varint(&mut raw, list.len() as u64);

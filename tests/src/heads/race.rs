@@ -2,7 +2,7 @@
 //! sees it once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use weir_model::scope::Scope;
 use weir_model::select::{LogSelect, NoBudget};
@@ -11,8 +11,10 @@ use weir_model::time::TimeRange;
 use super::cluster::Cluster;
 use super::readers::{Collect, Readers, TENANT};
 
-/// Queries against which everything moves. A query sees some seals pass: each takes about as long.
+/// Queries against which everything moves, at least. A query sees some seals pass: each takes about as long.
 const QUERIES: usize = 60;
+/// Blocks sealed meanwhile, at least: more queries are asked where the disk is slow.
+const SEALS: u64 = 11;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seal_that_races_a_query_doubles_and_loses_nothing() {
@@ -21,21 +23,21 @@ async fn a_seal_that_races_a_query_doubles_and_loses_nothing() {
     let far = Readers::of(&fan_out);
     let stop = Arc::new(AtomicBool::new(false));
     let sealing: Vec<_> = cluster.nodes.iter().map(|node| Arc::clone(&node.aggregator)).collect();
-    let stopped = Arc::clone(&stop);
-    let seals = tokio::spawn(async move {
-        let mut seals = 0;
+    let seals = Arc::new(AtomicU64::new(0));
+    let (stopped, sealed) = (Arc::clone(&stop), Arc::clone(&seals));
+    let sealing = tokio::spawn(async move {
         while !stopped.load(Ordering::Relaxed) {
             for aggregator in &sealing {
-                seals += aggregator.seal().await.unwrap().blocks;
-                if seals % 5 == 4 {
+                let blocks = aggregator.seal().await.unwrap().blocks as u64;
+                if (sealed.fetch_add(blocks, Ordering::Relaxed) + blocks) % 5 == 4 {
                     aggregator.compact().await.unwrap();
                 }
             }
         }
-        seals
     });
     let mut expected: Vec<String> = Vec::new();
-    for round in 0..QUERIES {
+    for round in (0..).take_while(|round| *round < QUERIES || seals.load(Ordering::Relaxed) < SEALS) {
+        assert!(round < 100 * QUERIES, "{} blocks were sealed", seals.load(Ordering::Relaxed));
         cluster.write_lines(5).await;
         cluster.caught_up().await;
         let newest_first = round % 2 == 0;
@@ -58,7 +60,6 @@ async fn a_seal_that_races_a_query_doubles_and_loses_nothing() {
         expected = ids;
     }
     stop.store(true, Ordering::Relaxed);
-    let seals = seals.await.unwrap();
-    println!("{QUERIES} queries, {seals} blocks sealed meanwhile, {} lines", expected.len());
-    assert!(seals > 10, "{seals}");
+    sealing.await.unwrap();
+    println!("{} blocks sealed meanwhile, {} lines", seals.load(Ordering::Relaxed), expected.len());
 }

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use weir_blocks::StoreError;
 use weir_blocks::hidden::Hidden;
-use weir_blocks::manifest::{BlockEntry, Manifest, Opened};
+use weir_blocks::manifest::{BlockEntry, Manifest, NewBlock, Opened};
 use weir_bus::Record;
 use weir_model::label::Labels;
 
@@ -11,14 +11,14 @@ use super::world::{Store, World};
 use crate::AggregatorError;
 use crate::config::AggregatorConfig;
 use crate::machine::tests::{fenced, rules, store_fails};
-use crate::machine::{Appended, Claimed, Effect, Event, Machine, OwnerCommand, Rules, Sealed, Shares, Shown};
+use crate::machine::{Appended, Claimed, Effect, Event, How, Machine, OwnerCommand, Rules, Sealed, Shares, Shown};
 
 pub(super) enum Job {
     Claim { version: u64, manifest: Manifest, nonce: u64 },
     Append(Vec<Record>, i64),
     Seal,
     Merge(Vec<BlockEntry>),
-    Rewrite(BlockEntry, Hidden),
+    Rewrite(BlockEntry, How),
     Open(Vec<BlockEntry>),
     CountShares(Vec<BlockEntry>),
     Publish,
@@ -109,9 +109,9 @@ impl Owner {
                 assert!(self.turn && run.len() >= 2, "merges in its turn");
                 self.jobs.push(Job::Merge(run));
             }
-            Effect::Rewrite { entry, hidden: without, .. } => {
+            Effect::Rewrite { entry, how } => {
                 assert!(self.turn, "rewrites in its turn");
-                self.jobs.push(Job::Rewrite(entry, without));
+                self.jobs.push(Job::Rewrite(entry, how));
             }
             Effect::Open(entries) => self.jobs.push(Job::Open(entries)),
             Effect::CountShares(entries) => self.jobs.push(Job::CountShares(entries)),
@@ -131,7 +131,7 @@ impl Owner {
             }
             // Its client hears of it, or has gone.
             Effect::Answer(reply, answer) => drop(reply.send(answer)),
-            Effect::Count(_) => {}
+            Effect::Count(_) | Effect::NeverFiner(_) => {}
             Effect::ClaimLater(_) => assert!(self.jobs.is_empty(), "nothing goes on without a claim"),
             Effect::GiveUp { .. } => self.stop(world),
             Effect::Stop => {
@@ -213,7 +213,10 @@ impl Owner {
                 Event::Sealed(Err(store_fails()))
             }
             Job::Rewrite(..) if full => Event::Rewritten(Err(store_fails())),
-            Job::Rewrite(entry, without) => Self::rewritten(world, &entry, &without, fails),
+            Job::Rewrite(entry, How::Without { hidden, .. }) => Self::rewritten(world, &entry, &hidden, fails),
+            Job::Rewrite(entry, How::Downsampled { resolutions, age }) => {
+                Self::downsampled(world, entry, resolutions.of("t", age), fails)
+            }
             Job::Merge(_) if full => Event::Merged(Err(store_fails())),
             Job::Seal => self.sealed(world, fails),
             Job::Merge(run) => Self::merged(world, &run, fails),
@@ -283,8 +286,10 @@ impl Owner {
             return Event::Merged(Ok(None));
         }
         let offsets = run.iter().flat_map(|entry| world.contents[&entry.id].clone()).collect();
-        let range = (run[0].first_offset, run[run.len() - 1].next_offset);
-        let merged = world.block(offsets, range, run[0].level + 1);
+        let NewBlock { first_offset, next_offset, level, .. } = NewBlock::of_run(run);
+        let mut merged = world.block(offsets, (first_offset, next_offset), level);
+        merged.summary.resolution = run[0].summary.resolution;
+        assert!(run.iter().all(|entry| entry.summary.resolution == run[0].summary.resolution), "one resolution in a merge");
         Event::Merged(Ok(Some(vec![merged])))
     }
 
@@ -304,7 +309,23 @@ impl Owner {
         if left.is_empty() {
             return Event::Rewritten(Ok(Some(Vec::new())));
         }
-        let block = world.block(left, (entry.first_offset, entry.next_offset), entry.level);
+        let mut block = world.block(left, (entry.first_offset, entry.next_offset), entry.level);
+        block.summary.resolution = entry.summary.resolution;
+        Event::Rewritten(Ok(Some(vec![block])))
+    }
+
+    /// In the model a block has its offsets whatever its resolution.
+    fn downsampled(world: &mut World, entry: BlockEntry, resolution: u32, fails: bool) -> Event {
+        if fails {
+            return Event::Rewritten(Err(store_fails()));
+        }
+        if entry.summary.resolution >= resolution {
+            return Event::Rewritten(Ok(None));
+        }
+        world.seen.insert("downsampling");
+        let offsets = world.contents[&entry.id].clone();
+        let mut block = world.block(offsets, (entry.first_offset, entry.next_offset), entry.level);
+        (block.summary.resolution, block.summary.last) = (resolution, entry.summary.last);
         Event::Rewritten(Ok(Some(vec![block])))
     }
 

@@ -48,6 +48,8 @@ pub(super) enum Cause {
     Old(Duration),
     /// Tenants have more than they may keep.
     Excess(Vec<Cut>),
+    /// All of it is past this age, from which on some tenants have a coarser resolution.
+    Aged(Duration),
 }
 
 impl DeletionQueue {
@@ -72,9 +74,24 @@ impl DeletionQueue {
         self.check_finished = true;
     }
 
+    /// Whether a block was looked at, and has nothing that a request means.
+    fn is_clean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
+        self.clean.get(known.request.key()).is_some_and(|blocks| blocks.contains(&entry.id))
+    }
+
+    /// Whether a request may still have something to take from a block.
+    pub fn may_mean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
+        !known.is_processed() && known.may_mean(entry) && !self.is_clean(known, entry)
+    }
+
     /// Whether somebody waits for blocks to be rewritten.
     pub fn is_awaited(&self) -> bool {
         !self.applying.is_empty()
+    }
+
+    /// Whether a request waits for what lies below it to be sealed.
+    pub fn is_accepting(&self) -> bool {
+        !self.accepting.is_empty()
     }
 
     /// Whether a request waits for what lies between these offsets to be sealed.
@@ -194,8 +211,11 @@ impl Serving {
         match rewritten.and_then(|entries| entries.map(after).transpose()) {
             Ok(None) => {
                 self.set_looked(&cause, std::slice::from_ref(&entry));
-                if let Cause::Excess(cuts) = &cause {
-                    self.excess.set_untouched(&entry.id, cuts);
+                match &cause {
+                    Cause::Excess(cuts) => self.excess.set_untouched(&entry.id, cuts),
+                    // A directory that lies in memory told it: the turn has not been made use of.
+                    Cause::Aged(_) => return Ok(Vec::new()),
+                    Cause::Deleted(_) | Cause::Old(_) => {}
                 }
                 self.turn = Turn::None;
                 Ok(vec![Effect::EndMergeTurn])
@@ -214,12 +234,13 @@ impl Serving {
                     Cause::Deleted(_) => Count::Deleted(records),
                     Cause::Old(_) => expired(ExpiryReason::Age),
                     Cause::Excess(_) => expired(ExpiryReason::Bytes),
+                    Cause::Aged(_) => Count::Downsampled { records: Committed::of(gone).records, left: committed.records },
                 };
                 Ok(vec![self.publish(manifest, committed, ChangeOf::Rewrite(count))])
             }
             Err(error) if error.is_fenced() => Err(error),
             Err(error) => {
-                self.blocks.failed_to_merge(std::slice::from_ref(&entry), &error);
+                self.blocks.failed_to_rewrite(&entry, &error);
                 let error = Arc::new(error);
                 Ok(self.refuse_compactions(&error))
             }
@@ -230,12 +251,13 @@ impl Serving {
         match cause {
             Cause::Deleted(keys) => self.set_clean(keys, entries),
             Cause::Old(period) => entries.iter().for_each(|entry| self.old.set_looked(&entry.id, *period)),
+            Cause::Aged(age) => entries.iter().for_each(|entry| self.aged.set_looked(&entry.id, *age)),
             Cause::Excess(_) => {}
         }
     }
 
     fn is_clean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
-        self.deletions.clean.get(known.request.key()).is_some_and(|blocks| blocks.contains(&entry.id))
+        self.deletions.is_clean(known, entry)
     }
 
     fn set_clean(&mut self, keys: &[DeletionKey], entries: &[BlockEntry]) {

@@ -146,7 +146,13 @@ impl Serving {
         self.paced = now.passed;
         let Due { gone: old, held } = self.pace.due(blocks, now.wall, now.newest, keep, all);
         let held = held + self.old.line_up(blocks, shorter, elapsed, now, all);
+        let held = held + self.aged.line_up(&rules.resolutions, blocks, elapsed, now, all);
         effects.push(Effect::Count(Count::Held(held)));
+        let never_finer = self.aged.take_never_finer();
+        // One partition says it for all.
+        if !never_finer.is_empty() && rules.place.partition == 0 {
+            effects.push(Effect::NeverFiner(never_finer));
+        }
         let left: Vec<BlockEntry> = blocks.iter().filter(|entry| !old.contains(entry)).cloned().collect();
         let excess = self.excess.line_up(&left, rules);
         if old.is_empty() && excess.is_empty() {

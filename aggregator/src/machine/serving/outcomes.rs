@@ -65,6 +65,7 @@ impl Serving {
             }
             Ok(Some((manifest, entries))) => {
                 self.blocks.written(&entries);
+                self.aged.merged(&run, &entries);
                 Ok(vec![self.publish(manifest, Committed::of(&entries), ChangeOf::Merge)])
             }
             Err(error) if error.is_fenced() => Err(error),

@@ -43,16 +43,62 @@ impl OldBlocks {
         self.pace.pass(elapsed, blocks, *shortest);
         let mut held = 0;
         for period in shorter.iter().rev() {
-            let is_new = |entry: &&BlockEntry| {
-                let queued = self.queue.iter().any(|(queued, _)| queued.id == entry.id);
-                !queued && self.looked.get(&entry.id).is_none_or(|looked| looked < period)
-            };
-            let candidates: Vec<BlockEntry> = blocks.iter().filter(is_new).cloned().collect();
+            let candidates = self.not_looked_at(blocks, *period);
             let Due { gone, held: more } = self.pace.due(&candidates, now.wall, now.newest, *period, all);
             self.queue.extend(gone.into_iter().map(|entry| (entry, *period)));
             held += more;
         }
         held
+    }
+
+    /// Those that are not looked at for a period, and not lined up.
+    fn not_looked_at(&self, blocks: &[BlockEntry], period: Duration) -> Vec<BlockEntry> {
+        let is_new = |entry: &&BlockEntry| {
+            let queued = self.queue.iter().any(|(queued, _)| queued.id == entry.id);
+            !queued && self.looked.get(&entry.id).is_none_or(|looked| *looked < period)
+        };
+        blocks.iter().filter(is_new).cloned().collect()
+    }
+
+    /// Lines up those that were rewritten for a period before, by an owner whose `looked` is gone: they take nothing from what may go.
+    pub fn line_up_known(
+        &mut self,
+        blocks: &[BlockEntry],
+        ages: &[Duration],
+        now: Now,
+        was: impl Fn(&BlockEntry, Duration) -> bool,
+    ) {
+        for age in ages.iter().rev() {
+            let known: Vec<BlockEntry> = self.not_looked_at(blocks, *age).into_iter().filter(|entry| was(entry, *age)).collect();
+            let Due { gone, .. } = Pace::default().due(&known, now.wall, now.newest, *age, true);
+            self.queue.extend(gone.into_iter().map(|entry| (entry, *age)));
+        }
+    }
+
+    /// Nothing is known of what was looked at.
+    pub fn look_again(&mut self) {
+        self.looked.clear();
+    }
+
+    /// The first that is lined up and `can` be rewritten.
+    pub fn take(&mut self, can: impl Fn(&BlockEntry) -> bool) -> Option<(BlockEntry, Duration)> {
+        let at = self.queue.iter().position(|(entry, _)| can(entry))?;
+        Some(self.queue.remove(at))
+    }
+
+    /// What is lined up, by id.
+    pub fn queued(&self) -> BTreeMap<&str, Duration> {
+        self.queue.iter().map(|(entry, period)| (entry.id.as_str(), *period)).collect()
+    }
+
+    /// Lines up what blocks were merged to that were all lined up for one period.
+    pub fn follow(&mut self, gone: &[BlockEntry], merged: &[BlockEntry]) {
+        let of = |entry: &BlockEntry| self.queue.iter().find(|(queued, _)| queued.id == entry.id).map(|(_, period)| *period);
+        let Some(period) = gone.first().and_then(of).filter(|period| gone.iter().all(|entry| of(entry) == Some(*period))) else {
+            return;
+        };
+        self.queue.retain(|(queued, _)| gone.iter().all(|entry| entry.id != queued.id));
+        self.queue.extend(merged.iter().map(|entry| (entry.clone(), period)));
     }
 
     pub fn set_looked(&mut self, id: &str, period: Duration) {
@@ -64,8 +110,7 @@ impl Serving {
     /// The next block to be written without what is too old, with the fewest records that are worth it.
     pub(super) fn next_old(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden, u64)> {
         let blocks = &self.blocks;
-        let at = self.old.queue.iter().position(|(entry, _)| blocks.can_rewrite(entry))?;
-        let (entry, period) = self.old.queue.remove(at);
+        let (entry, period) = self.old.take(|entry| blocks.can_rewrite(entry))?;
         let clock = now.wall.min(now.newest.saturating_add(nanos(NEWEST_MARGIN)));
         let horizon = Horizon { now: clock, periods: Arc::new(rules.periods.clone()) };
         let least = entry.summary.records.div_ceil(WORTHWHILE);

@@ -101,6 +101,29 @@ fn a_block_that_is_full_is_rewritten_and_one_that_cannot_be_is_named() {
 }
 
 #[test]
+fn blocks_of_which_a_merge_failed_are_merged_with_fewer_and_rewritten() {
+    let blocks = vec![entry("a", 0, 3), entry("b", 3, 5), entry("c", 5, 9)];
+    let mut run = Run::serving(AggregatorConfig::default(), blocks);
+    let failed = || StoreError::engine("merge metrics", "too much").into();
+    let refused = "refuse: merge metrics: too much";
+    run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge a+b+c"]);
+    run.check(0.0, Event::Merged(Err(failed())), &["count Failure", "end turn", refused]);
+    run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge b+c"]);
+    run.check(0.0, Event::Merged(Err(failed())), &["count Failure", "end turn", refused]);
+    let known = request("{}", false);
+    let (event, _answer) = delete(9, &known);
+    run.check(0.0, event, &["publish 2 to 9"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "answer 0/0", "ask turn"]);
+    for block in ["a", "b"] {
+        run.check(0.0, Event::MergeTurn, &[&*format!("rewrite {block}")]);
+        run.check(0.0, Event::Rewritten(Ok(None)), &["end turn", "ask turn"]);
+    }
+    run.check(0.0, Event::MergeTurn, &["rewrite c"]);
+}
+
+#[test]
 fn for_a_request_that_cannot_be_read_nothing_is_rewritten_and_it_is_never_processed() {
     let broken = DeletionRequest { filters: vec![FilterText::Matches("(".into())], ..request("{}", false) };
     for blocks in [vec![entry("a", 0, 3)], Vec::new()] {

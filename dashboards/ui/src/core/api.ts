@@ -2,8 +2,8 @@
 import { signal } from '@preact/signals';
 import { MS, nowNanos } from './time';
 import type {
-  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Outage, Path, PromData, RuleGroup, Trace, TraceLogsAnswer, TraceSummary, Usage,
-  VolumeAnswer,
+  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Outage, Path, PromData, RuleGroup, Status, Trace, TraceLogsAnswer, TraceSummary,
+  Usage, VolumeAnswer,
 } from './types';
 
 /** What went wrong, in the server's words; `status` 0 when no answer came. */
@@ -117,6 +117,7 @@ export const api = {
     get<{ operations: { name: string; kind: string }[] }>(`${own}/traces/operations`, { service }, signal),
   usage: (start: bigint, end: bigint, all: boolean, signal?: AbortSignal) =>
     get<Usage>(`${own}/usage`, { start: start.toString(), end: end.toString(), all: all ? 'true' : undefined }, signal),
+  status: (signal?: AbortSignal) => get<Status>(`${own}/status`, {}, signal),
   path: (signal?: AbortSignal) => get<Path>(`${own}/path`, {}, signal),
   promRange: (query: Query, signal?: AbortSignal) => prom<PromData>('query_range', query, signal),
   promInstant: (query: Query, signal?: AbortSignal) => prom<PromData>('query', query, signal),

@@ -230,6 +230,8 @@ export interface PartitionStatus {
   head_records: number;
   blocks: number;
   block_bytes: number;
+  /** Of blocks in which samples are downsampled, by seconds of the resolution; absent where there are none. */
+  downsampled_bytes?: Record<string, number>;
   duplicates: number;
   gaps: number;
   quarantined: number;
@@ -261,6 +263,23 @@ export interface Path {
   owners: { owner: string; answers: boolean; partitions: number; lag: number; head_bytes: number }[];
   partitions: PartitionStatus[];
   coverage: Coverage;
+}
+
+/** How far a receiver of remote write is. */
+export interface ReceiverStatus {
+  name: string;
+  /** Records of the bus that are not sent yet. */
+  pending_records: number;
+  /** Of its queue on disk. */
+  pending_bytes: number;
+  /** 0 where nothing waits; null where it has taken nothing since the start. */
+  lag_seconds: number | null;
+  last_error: { time: string; text: string } | null;
+}
+
+/** Of the process that is asked. */
+export interface Status {
+  remote_write: ReceiverStatus[];
 }
 
 /** A series of a Prometheus answer. `value` for instants, `values` for ranges. */

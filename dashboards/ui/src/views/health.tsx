@@ -1,11 +1,12 @@
 // The path of every record: who collects, what waits, who owns each partition and how far it is behind, what is sealed, what is
-// lost. Asks again every 2 seconds.
+// lost; and how far the receivers of remote write are, of the process that answers. Asks again every 2 seconds.
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
 import { ago, bytes, count, counted, nanos } from '../core/format';
 import { params } from '../core/route';
 import type { CollectorStatus, PartitionStatus, Path } from '../core/types';
 import { Empty, ErrorNote } from '../parts/notes';
+import { Receivers } from '../parts/receivers';
 import { Heading, sorted, type Column } from '../parts/sort';
 
 /** Losses are `[first, next)`. */
@@ -29,7 +30,9 @@ const COLUMNS: Column<PartitionStatus>[] = [
 
 export function Health() {
   const asked = useAsk('path', (signal) => api.path(signal), 2000);
+  const own = useAsk('status', (signal) => api.status(signal), 2000);
   const status = asked.data;
+  const receivers = own.data?.remote_write ?? [];
   const rows = sorted(status?.partitions ?? [], COLUMNS, params.value.get('sort') ?? 'topic');
   const sum = (of: (row: PartitionStatus) => number) => rows.reduce((total, row) => total + of(row), 0);
   return (
@@ -38,7 +41,7 @@ export function Health() {
         <h1>Health of the path</h1>
         {status && <span class="muted">weir {status.version}, up {ago(nanos(status.started), status.coverage.at)}</span>}
       </div>
-      <ErrorNote error={asked.error} />
+      <ErrorNote error={asked.error ?? own.error} />
       {status && (
         <p class={`coverage ${sum(lost) + sum((row) => row.quarantined) === 0 ? 'whole' : 'partial'}`}>
           <span class="dot" aria-hidden="true" />
@@ -47,6 +50,7 @@ export function Health() {
       )}
       {status && <Silences path={status} />}
       {status && status.collectors.length > 0 && <Collectors collectors={status.collectors} now={status.coverage.at} />}
+      {status && receivers.length > 0 && <Receivers receivers={receivers} now={status.coverage.at} />}
       {rows.length > 0 && (
         <div class="table-box" tabIndex={0} role="region" aria-label="Partitions">
           <table>
@@ -103,6 +107,12 @@ function CollectorRow({ one, now }: { one: CollectorStatus; now: bigint }) {
   );
 }
 
+/** How much of it has samples of which only aggregates are left. */
+function downsampled(row: PartitionStatus): string {
+  const of = ([seconds, size]: [string, number]) => `, ${bytes(size)} of ${Number(seconds) % 3600 ? `${Number(seconds) / 60}m` : `${Number(seconds) / 3600}h`}`;
+  return Object.entries(row.downsampled_bytes ?? {}).map(of).join('');
+}
+
 function PartitionRow({ row }: { row: PartitionStatus }) {
   return (
     <tr>
@@ -114,7 +124,7 @@ function PartitionRow({ row }: { row: PartitionStatus }) {
       <td class={`number ${row.lag > 1000 ? 'warn' : ''}`}>{count(row.lag)}</td>
       <td class="number">{count(row.sealed)}</td>
       <td class="number">{bytes(row.head_bytes)}<span class="sub">{counted(row.head_records, 'record')}</span></td>
-      <td class="number">{bytes(row.block_bytes)}<span class="sub">{counted(row.blocks, 'block')}</span></td>
+      <td class="number">{bytes(row.block_bytes)}<span class="sub">{counted(row.blocks, 'block')}{downsampled(row)}</span></td>
       <td class="number">{count(row.duplicates)}</td>
       <td class={`number ${row.gaps > 0 ? 'warn' : ''}`}>{count(row.gaps)}</td>
       <td class={`number ${row.quarantined > 0 ? 'bad' : ''}`}>{count(row.quarantined)}</td>

@@ -8,7 +8,7 @@ use weir_model::metric::Family;
 use weir_model::scope::{Scope, TENANT_LABEL};
 use weir_model::select::{
     Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars,
-    TakeLabels, each_pulled,
+    TakeLabels,
 };
 use weir_model::time::{SECOND, TimeRange};
 
@@ -35,25 +35,28 @@ impl MetricReader for TenantsMetrics {
         if select.scope.single().is_some() {
             return self.0.cursor(select, budget);
         }
-        let (reader, coverage) = (&*self.0, Coverage::default());
-        Ok(Box::new(Cursor { reader, budget, waiting: selects(select), now: None, coverage }))
+        Ok(self.one_after_the_other(Samples::All, select, budget))
     }
 
     fn newest<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
-        if select.scope.single().is_none() {
-            return self.cursor(select, budget);
-        }
         budget.span(range(select))?;
-        self.0.newest(select, budget)
+        if select.scope.single().is_some() {
+            return self.0.newest(select, budget);
+        }
+        Ok(self.one_after_the_other(Samples::Newest, select, budget))
     }
 
     fn present(&self, select: &MetricSelect, budget: &dyn Budget, take: TakeLabels<'_>) -> Result<Coverage, ReadError> {
-        if select.scope.single().is_none() {
-            let take = |series: &mut Series| if series.is_present() { take(&series.labels) } else { Ok(()) };
-            return each_pulled(self.cursor(select, budget)?, take);
-        }
         budget.span(range(select))?;
-        self.0.present(select, budget, take)
+        if select.scope.single().is_some() {
+            return self.0.present(select, budget, take);
+        }
+        let mut coverage = Coverage::default();
+        for (tenant, select) in selects(select) {
+            let mut take_own = |labels: &Labels| take(&with_tenant(labels, &tenant));
+            coverage.merge(self.0.present(&select, budget, &mut take_own)?);
+        }
+        Ok(coverage)
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
@@ -119,9 +122,29 @@ impl MetricReader for TenantsMetrics {
     }
 }
 
+impl TenantsMetrics {
+    fn one_after_the_other<'a>(
+        &'a self,
+        samples: Samples,
+        select: &MetricSelect,
+        budget: &'a dyn Budget,
+    ) -> Box<dyn SeriesCursor + 'a> {
+        let (reader, coverage) = (&*self.0, Coverage::default());
+        Box::new(Cursor { reader, samples, budget, waiting: selects(select), now: None, coverage })
+    }
+}
+
+/// What of a series there is a use for.
+#[derive(Clone, Copy)]
+enum Samples {
+    All,
+    Newest,
+}
+
 /// Series of one tenant after the other; a tenant's are read when its turn comes.
 struct Cursor<'a> {
     reader: &'a dyn MetricReader,
+    samples: Samples,
     budget: &'a dyn Budget,
     waiting: VecDeque<(Arc<str>, MetricSelect)>,
     now: Option<(Arc<str>, Box<dyn SeriesCursor + 'a>)>,
@@ -139,7 +162,11 @@ impl SeriesCursor for Cursor<'_> {
             }
             self.coverage.merge(self.now.take().map(|(_, cursor)| cursor.coverage()).unwrap_or_default());
             let Some((tenant, select)) = self.waiting.pop_front() else { return Ok(false) };
-            self.now = Some((tenant, self.reader.cursor(&select, self.budget)?));
+            let cursor = match self.samples {
+                Samples::All => self.reader.cursor(&select, self.budget)?,
+                Samples::Newest => self.reader.newest(&select, self.budget)?,
+            };
+            self.now = Some((tenant, cursor));
         }
     }
 

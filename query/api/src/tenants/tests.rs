@@ -8,11 +8,12 @@ use weir_logql::memory::MemoryLogs;
 use weir_logql::{Expr, parse};
 use weir_model::id::{LineId, TraceId};
 use weir_model::label::{Labels, Matcher};
-use weir_model::metric::{Exemplar, Family};
+use weir_model::metric::{Exemplar, Family, STALE_NAN};
 use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, Mention, MetricReader, MetricSelect, NoBudget,
     OwnedLine, ReadError, SeriesCursor, SeriesExemplars, SeriesList, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
+    each_pulled,
 };
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
@@ -80,6 +81,50 @@ impl MetricReader for Told {
     fn families(&self, _: &Scope, _: &dyn Budget) -> Read<Vec<Family>> {
         Ok(Covered::default())
     }
+}
+
+/// The newest samples of each tenant's series, and no others.
+struct NewestAlone(ByTenant<MemoryReader>);
+
+impl MetricReader for NewestAlone {
+    fn cursor<'a>(&'a self, _: &MetricSelect, _: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        Err(ReadError::Store("all samples are read".into()))
+    }
+    fn newest<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        self.0.cursor(select, budget)
+    }
+    fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Read<Vec<Labels>> {
+        self.0.series(select, budget)
+    }
+    fn families(&self, scope: &Scope, budget: &dyn Budget) -> Read<Vec<Family>> {
+        self.0.families(scope, budget)
+    }
+}
+
+#[test]
+fn of_several_tenants_who_counts_series_reads_the_newest_samples_alone() {
+    let store = |name: &str| {
+        let mut store = MemoryReader::default();
+        for (app, last) in [(name, 2.0), ("gone", STALE_NAN)] {
+            let labels = Labels::from_pairs([("app", app)]);
+            store.push(&labels, 1, 1.0);
+            store.push(&labels, 2, last);
+        }
+        store
+    };
+    let stores = BTreeMap::from([("a", store("x")), ("b", store("y"))]);
+    let reader = TenantsMetrics(Arc::new(NewestAlone(ByTenant(stores))));
+    let select = MetricSelect { scope: scope(&["b", "a"]), matchers: Vec::new(), start_ms: 0, end_ms: 10 };
+    let mut present = Vec::new();
+    let mut take = |labels: &Labels| {
+        present.push((labels.get(TENANT_LABEL).to_owned(), labels.get("app").to_owned()));
+        Ok(())
+    };
+    reader.present(&select, &NoBudget, &mut take).unwrap();
+    let of = |tenant: &str, app: &str| (tenant.to_owned(), app.to_owned());
+    assert_eq!(present, [of("a", "x"), of("b", "y")]);
+    let newest = each_pulled::<ReadError>(reader.newest(&select, &NoBudget).unwrap(), |_| Ok(()));
+    assert!(newest.is_ok(), "{newest:?}");
 }
 
 #[test]

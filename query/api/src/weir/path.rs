@@ -101,10 +101,15 @@ fn owners(partitions: &[PartitionStatus]) -> Vec<Value> {
 
 fn totals(partitions: &[PartitionStatus]) -> Value {
     let sum = |of: fn(&PartitionStatus) -> u64| partitions.iter().map(of).sum::<u64>();
+    let mut downsampled = BTreeMap::<u32, u64>::new();
+    for (resolution, bytes) in partitions.iter().flat_map(|partition| &partition.progress.downsampled_bytes) {
+        *downsampled.entry(*resolution).or_default() += bytes;
+    }
     json!({
         "lag": sum(|partition| partition.lag),
         "blocks": sum(|partition| partition.progress.blocks),
         "block_bytes": sum(|partition| partition.progress.block_bytes),
+        "downsampled_bytes": downsampled,
         "gaps": sum(|partition| partition.progress.gaps),
         "quarantined": sum(|partition| partition.progress.quarantined),
         "lost": sum(|partition| partition.progress.losses.iter().map(|(first, next)| next - first).sum()),

@@ -179,6 +179,7 @@ impl Kept<'_> {
         let mut cursor = self.api.metrics.cursor(&select, self.budget)?;
         let (mut series, mut last) = (Series::default(), BTreeMap::new());
         while cursor.next(&mut series)? {
+            series.drop_before(select.start_ms);
             let mut newest_first = series.timestamps.iter().zip(&series.values).rev();
             // A staleness marker says that nothing is told any more, not that it is nothing.
             let Some((at, value)) = newest_first.find(|(_, value)| value.is_finite()) else { continue };

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use weir_model::label::Labels;
 
-use super::binary_series::{Numbered, Signatures, decides};
+use super::binary_series::{Numbered, Signatures, decides, renumber};
 use super::histogram_op::{self, Operand, OperatorNotes};
 use super::scalar_op::{apply, as_bool};
 use super::{ABSENT, Eval, Row, StepRange, Value, finish, is_absent};
@@ -127,6 +127,7 @@ impl Eval<'_> {
         };
         let mut rows = self.combine_series((link, swapped), (&mut many, &mut one), (groups, steps))?;
         if !(many.rows.is_empty() && one.rows.is_empty()) {
+            let groups = renumber(groups, &mut many, &mut one);
             rows.extend(self.by_steps((link, start), swapped, (many, one), (groups, &asked))?);
         }
         // Where the one side changes over time, one series of the answer comes from several pairs.
@@ -146,7 +147,8 @@ impl Eval<'_> {
             link,
             swapped,
             steps,
-            groups,
+            found: vec![FILLED; groups],
+            matched: vec![false; groups],
             recent: vec![(FILLED, 0); many.rows.len()],
             many: many.rows,
             one: one.rows,
@@ -214,8 +216,9 @@ struct Joiner<'a> {
     /// `group_right`: "many" is the right side.
     swapped: bool,
     steps: usize,
-    /// How many match groups there are.
-    groups: usize,
+    /// By match group, of the step that it is at: which of the one side is there, and whether one of the many side has met it.
+    found: Vec<usize>,
+    matched: Vec<bool>,
     many: Vec<Row>,
     one: Vec<Row>,
     rows: Vec<Row>,
@@ -241,35 +244,36 @@ impl Joiner<'_> {
         one_ids: &[usize],
         notes: &mut OperatorNotes<'_>,
     ) -> Result<(), QueryError> {
-        let mut found = vec![FILLED; self.groups];
+        self.found.fill(FILLED);
+        self.matched.fill(false);
         for (i, row) in self.one.iter().enumerate().filter(|(_, row)| row.has(step)) {
             let id = one_ids[i];
-            if found[id] != FILLED {
-                return Err(self.duplicate(found[id], i));
+            if self.found[id] != FILLED {
+                return Err(self.duplicate(self.found[id], i));
             }
-            found[id] = i;
+            self.found[id] = i;
             debug_assert!(row.values.len() == self.steps);
         }
         let (fill_many, fill_one) = self.fills();
-        let mut matched = vec![false; self.groups];
         for (i, id) in many_ids.iter().enumerate() {
             if !self.many[i].has(step) {
                 continue;
             }
             let value = self.many[i].values[step];
-            let other = match found[*id] {
+            let found = self.found[*id];
+            let other = match found {
                 FILLED => fill_one,
                 own => Some(self.one[own].values[step]),
             };
             if let Some(other) = other {
-                self.pair((i, found[*id], *id), (value, other), step, &mut matched, notes)?;
+                self.pair((i, found, *id), (value, other), step, notes)?;
             }
         }
         let Some(fill) = fill_many else { return Ok(()) };
         for (i, id) in one_ids.iter().enumerate() {
-            if self.one[i].has(step) && !matched[*id] {
+            if self.one[i].has(step) && !self.matched[*id] {
                 let value = self.one[i].values[step];
-                self.pair((FILLED, i, *id), (fill, value), step, &mut matched, notes)?;
+                self.pair((FILLED, i, *id), (fill, value), step, notes)?;
             }
         }
         Ok(())
@@ -286,7 +290,6 @@ impl Joiner<'_> {
         key: (usize, usize, usize),
         (many, one): (f64, f64),
         step: usize,
-        matched: &mut [bool],
         notes: &mut OperatorNotes<'_>,
     ) -> Result<(), QueryError> {
         let (op, id) = (self.link.op, key.2);
@@ -306,7 +309,7 @@ impl Joiner<'_> {
         }
         let row = self.row(key);
         if self.link.matching.cardinality == Cardinality::OneToOne {
-            if matched[id] {
+            if self.matched[id] {
                 let message = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
                 return Err(QueryError::execution(message));
             }
@@ -316,7 +319,7 @@ impl Joiner<'_> {
                 return Err(QueryError::execution(message));
             }
         }
-        matched[id] = true;
+        self.matched[id] = true;
         if keep || self.link.returns_bool {
             self.rows[row].values[step] = value;
             if let Some(result) = result {

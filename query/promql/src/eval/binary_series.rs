@@ -58,6 +58,18 @@ impl Numbered {
     }
 }
 
+/// Numbers from zero for the match groups that are left of so many: each step pays for these alone. How many there are.
+pub(super) fn renumber(groups: usize, many: &mut Numbered, one: &mut Numbered) -> usize {
+    let (mut numbers, mut count) = (vec![None; groups], 0);
+    for id in many.ids.iter_mut().chain(&mut one.ids) {
+        *id = *numbers[*id].get_or_insert_with(|| {
+            count += 1;
+            count - 1
+        });
+    }
+    count
+}
+
 /// What series of a match group meet on the one side.
 #[derive(Clone, Copy, PartialEq)]
 enum Partner {
@@ -169,5 +181,18 @@ fn combine((link, swapped): (&Link, bool), many: &mut Row, one: &[f64]) {
             (result, true) => result,
             _ => ABSENT,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_are_left_are_numbered_from_zero() {
+        let of = |ids: &[usize]| Numbered { rows: Vec::new(), ids: ids.to_vec() };
+        let (mut many, mut one) = (of(&[9001, 7, 9001]), of(&[7, 4242]));
+        assert_eq!(renumber(10_000, &mut many, &mut one), 3);
+        assert_eq!((many.ids, one.ids), (vec![0, 1, 0], vec![1, 2]));
     }
 }

@@ -10,6 +10,7 @@ mod aggregate_histograms;
 mod binary;
 mod binary_series;
 mod binary_set;
+mod coarse;
 mod duration;
 mod finish;
 mod group_keys;

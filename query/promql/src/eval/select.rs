@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_model::histogram::{Histogram, ResetHint};
+use weir_model::label::NAME;
 use weir_model::metric::is_stale;
 use weir_model::select::{MetricSelect, Series, each_pulled};
 
@@ -111,6 +112,7 @@ impl<'e> Eval<'e> {
             row.histograms.clear();
             row.values.reserve_exact(steps);
             if selector.smoothed && !one.histograms.is_empty() {
+                eval.note_coarse(&one.aggregates, one.labels.get(NAME), selector_span);
                 let taken = eval.smooth_histograms((one, selector_span), step_range, shift, &mut row)?;
                 (row.labels, row.drop_name) = (one.labels.clone(), false);
                 if row.is_present() {
@@ -119,15 +121,27 @@ impl<'e> Eval<'e> {
                 return eval.give_back(taken);
             }
             if selector.smoothed {
+                eval.note_coarse(&one.aggregates, one.labels.get(NAME), selector_span);
                 smooth(one, (step_range, shift), lookback_ms, &mut row);
             } else {
-                newest.set(eval, &one.timestamps, (step_range, shift), lookback_ms)?;
+                newest.set(eval, one, (step_range, shift), lookback_ms)?;
                 newest.fill(one, want, &mut row);
             }
             (row.labels, row.drop_name) = (one.labels.clone(), false);
             if row.is_present() { sink(eval, &mut row) } else { Ok(()) }
         })
     }
+}
+
+/// Whether a sample is still there at a time. Where it is the last of a stretch, the next one may come so much later.
+fn reaches(one: &Series, i: usize, at: i64, lookback_ms: i64) -> bool {
+    let age = at.saturating_sub(one.timestamps[i]);
+    age < lookback_ms || age < lookback_ms.saturating_add(stretch_ms(one, i))
+}
+
+fn stretch_ms(one: &Series, i: usize) -> i64 {
+    let place = one.aggregates.binary_search_by_key(&one.timestamps[i], |own| own.last_ms);
+    place.map_or(0, |place| one.aggregates[place].resolution_ms)
 }
 
 /// Which sample each step of a series looks at: series of one scrape have the same times, in which that is found once for all.
@@ -137,6 +151,8 @@ struct Newest {
     times: Vec<i64>,
     /// By step, [`NONE`] where no sample is young enough.
     places: Vec<u32>,
+    /// The series before has no aggregates: what it looks at follows from its times alone.
+    is_of_times: bool,
 }
 
 const NONE: u32 = u32::MAX;
@@ -145,14 +161,16 @@ impl Newest {
     fn set(
         &mut self,
         eval: &mut Eval<'_>,
-        times: &[i64],
+        one: &Series,
         (step_range, shift): (StepRange, Shift),
         lookback_ms: i64,
     ) -> Result<(), QueryError> {
         let steps = step_range.steps();
-        if self.places.len() == steps && self.times == times {
+        let (times, is_of_times) = (&one.timestamps, one.aggregates.is_empty());
+        if self.is_of_times && is_of_times && self.places.len() == steps && self.times == *times {
             return Ok(());
         }
+        self.is_of_times = is_of_times;
         if self.places.is_empty() {
             eval.tally.take(steps.saturating_mul(size_of::<u32>()) as u64)?;
             self.places.reserve_exact(steps);
@@ -168,7 +186,7 @@ impl Newest {
             while times.get(next).is_some_and(|own| *own <= at) {
                 next += 1;
             }
-            let newest = next.checked_sub(1).filter(|i| times[*i] > at.saturating_sub(lookback_ms));
+            let newest = next.checked_sub(1).filter(|i| reaches(one, *i, at, lookback_ms));
             self.places.push(newest.map_or(NONE, |place| place as u32));
         }
         Ok(())
@@ -240,7 +258,8 @@ fn compare_hints(one: &mut Series) {
 pub(super) fn interpolated(one: &Series, next: usize, at: i64, lookback_ms: i64) -> f64 {
     let near = |i: usize| {
         let (time, value) = (*one.timestamps.get(i)?, one.values[i]);
-        let within = time > at.saturating_sub(lookback_ms) && time <= at.saturating_add(lookback_ms);
+        let reach_ms = lookback_ms.saturating_add(stretch_ms(one, i));
+        let within = time > at.saturating_sub(reach_ms) && time <= at.saturating_add(lookback_ms);
         (within && !is_stale(value)).then_some((time, value))
     };
     match (next.checked_sub(1).and_then(near), near(next)) {

@@ -60,6 +60,8 @@ pub(super) struct Samples<'s> {
     pub histograms: &'s [(i64, Arc<Histogram>)],
     /// Since when each of them counts; as many, or none.
     pub histogram_starts: &'s [i64],
+    /// When staleness markers ended it that follow a downsampled stretch, ascending.
+    pub ends: &'s [i64],
 }
 
 /// The window of one series as it moves over the steps; both ends only ever move forward.
@@ -88,6 +90,11 @@ impl Bounds {
 }
 
 impl Slide {
+    /// The number that is the newest at the end of the window, which may lie before it.
+    pub fn newest(&self) -> Option<usize> {
+        self.numbers.to.checked_sub(1)
+    }
+
     pub fn window<'w>(&mut self, windows: &Windows, samples: Samples<'w>, step_ms: i64) -> Window<'w> {
         let (after, until) = windows.reach(step_ms);
         let one = samples.numbers;

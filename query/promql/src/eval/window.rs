@@ -7,6 +7,7 @@ use weir_model::label::{Labels, NAME};
 use weir_model::metric::is_stale;
 use weir_model::select::{ReadError, Series, label_bytes};
 
+use super::coarse::{self, within};
 use super::made::Made;
 use super::slide::{Samples, Slide, Windows};
 use super::sweep::Sweep;
@@ -44,7 +45,7 @@ impl<'e> Eval<'e> {
         let Some(last) = step_range.steps().checked_sub(1) else { return Ok(()) };
         let first_ms = shift.of(step_range.time(0)).saturating_sub(range_ms + margin_ms.0).saturating_add(1);
         let last_ms = shift.of(step_range.time(last)).saturating_add(margin_ms.1);
-        let (mut histograms, mut histogram_starts) = (Vec::new(), Vec::new());
+        let (mut histograms, mut histogram_starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         self.each_series((&range.selector, select::Samples::All), first_ms, last_ms, |eval, one| {
             histogram_starts.clear();
             if !one.starts.is_empty() {
@@ -52,8 +53,9 @@ impl<'e> Eval<'e> {
             }
             histograms.clear();
             histograms.extend(one.histograms.drain(..).map(|(i, own)| (one.timestamps[i as usize], own)));
+            coarse::find_ends(one, &mut ends);
             drop_stale(one);
-            let samples = Samples { numbers: one, histograms: &histograms, histogram_starts: &histogram_starts };
+            let samples = Samples { numbers: one, histograms: &histograms, histogram_starts: &histogram_starts, ends: &ends };
             sink(eval, &windows, samples, false)
         })
     }
@@ -86,7 +88,7 @@ impl<'e> Eval<'e> {
                 histograms.push((inner.time(step as usize), without_hint(own, &mut made)?));
             }
             let taken = made.bytes();
-            let samples = Samples { numbers: &series, histograms: &histograms, histogram_starts: &[] };
+            let samples = Samples { numbers: &series, histograms: &histograms, histogram_starts: &[], ends: &[] };
             sink(eval, &windows, samples, row.drop_name)?;
             eval.give_back(taken)
         });
@@ -147,9 +149,17 @@ impl<'e> Eval<'e> {
         row.histograms.clear();
         let one = samples.numbers;
         let starts = call.function.uses_starts() && !(one.starts.is_empty() && samples.histogram_starts.is_empty());
-        if !starts && samples.histograms.is_empty() {
-            let of = (one, windows, step_range);
-            match kernels.change.filter(|_| windows.edge == Edge::Plain) {
+        let is_plain = !starts && samples.histograms.is_empty();
+        let (of, change) = ((one, windows, step_range), kernels.change.filter(|_| windows.edge == Edge::Plain));
+        if !one.aggregates.is_empty() {
+            let change = change.filter(|_| is_plain);
+            if let Some(change) = change {
+                sweep.fill_changes(self, of, change, &mut row.values)?;
+            }
+            return self.fill_coarse((call, kernels), param, (windows, samples), (step_range, change.is_some()), row);
+        }
+        if is_plain {
+            match change {
                 Some(change) => sweep.fill_changes(self, of, change, &mut row.values)?,
                 None => sweep.fill(self, of, param, kernels.numbers, &mut row.values)?,
             }
@@ -165,7 +175,7 @@ impl<'e> Eval<'e> {
     }
 
     /// Adds a step of a series with histograms or starts to its row; answers the memory that was taken for it.
-    fn mixed_step(
+    pub(super) fn mixed_step(
         &mut self,
         call: &Call<'_>,
         kernels: Kernels,
@@ -247,7 +257,8 @@ impl<'e> Eval<'e> {
             let mut slide = Slide::default();
             for (step, step_ms) in step_range.times().enumerate() {
                 let window = slide.window(windows, samples, step_ms);
-                present[step] |= !window.values.is_empty() || !window.histograms.is_empty();
+                let is_there = !window.values.is_empty() || !window.histograms.is_empty();
+                present[step] |= is_there || coarse::reaching(samples, slide.newest(), &window).is_some();
             }
             Ok(())
         })?;
@@ -264,6 +275,11 @@ impl<'e> Eval<'e> {
                 return Ok(());
             }
             eval.account(window.times.len().saturating_mul(2))?;
+            eval.note_coarse(
+                within(&samples.numbers.aggregates, window.times),
+                samples.numbers.labels.get(NAME),
+                expr.bare().span,
+            );
             let histograms = window.histograms.to_vec();
             eval.tally.take(histograms.iter().map(|(_, own)| own.memory() as u64).sum())?;
             let labels = finish::final_labels(&samples.numbers.labels, no_name);

@@ -1,6 +1,7 @@
 //! The functions of PromQL: one table, one idea a file.
 
 mod absent;
+mod aggregates;
 mod date;
 mod histogram;
 mod labels;
@@ -17,6 +18,7 @@ mod scalars;
 mod series;
 pub(crate) mod sums;
 
+pub(crate) use aggregates::{Coarse, coarse};
 pub(crate) use mixed::{Aside, Outcome};
 pub(crate) use mixed_edges::interpolated;
 pub(crate) use over_time::quantile;

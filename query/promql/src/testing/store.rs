@@ -92,7 +92,7 @@ impl SeriesCursor for MemoryCursor<'_> {
                 if starts.iter().all(|start| *start == 0) {
                     starts.clear();
                 }
-                *series = Series { labels: labels.clone(), timestamps, values, histograms, starts };
+                *series = Series { labels: labels.clone(), timestamps, values, histograms, starts, ..Series::default() };
                 return Ok(true);
             }
         }

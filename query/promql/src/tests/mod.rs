@@ -1,5 +1,6 @@
 //! Nothing that is written in PromQL ends the stack or the memory.
 
+mod coarse;
 mod depth;
 mod fuzz;
 mod join;

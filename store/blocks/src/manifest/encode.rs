@@ -12,11 +12,13 @@ use crate::engine::BlockSummary;
 
 const MAGIC: &[u8; 4] = b"WMAN";
 /// Without deletions, so that a weir from before them reads it.
-const VERSION_PLAIN: u8 = 1;
+pub(super) const VERSION_PLAIN: u8 = 1;
 /// With deletions at the end of the body.
 const VERSION_DELETIONS: u8 = 2;
 /// With deletions of which one at least says how many partitions there were, so that a weir from before that names the version.
 const VERSION_PARTITIONS: u8 = 3;
+/// With each block's resolution, and deletions, of which there may be none.
+pub(super) const VERSION_RESOLUTIONS: u8 = 4;
 pub(super) const HEADER_BYTES: usize = 48;
 /// Of the body, uncompressed, and of all names of sources: ten times 100,000 marks with long source names. What is above it is neither
 /// written nor read.
@@ -41,6 +43,7 @@ pub(crate) fn encode(stamp: &Stamp, manifest: &Manifest) -> Result<Vec<u8>, Stor
     let mut bytes = Vec::with_capacity(HEADER_BYTES + packed.len());
     bytes.extend_from_slice(MAGIC);
     let version = match &manifest.deletions[..] {
+        _ if has_resolutions(manifest) => VERSION_RESOLUTIONS,
         [] => VERSION_PLAIN,
         all if all.iter().any(|known| known.partitions > 0) => VERSION_PARTITIONS,
         _ => VERSION_DELETIONS,
@@ -65,7 +68,7 @@ pub(crate) fn decode(path: &str, bytes: &[u8]) -> Result<(Stamp, Manifest), Stor
     if body.len() != length {
         return Err(wrong(format!("body has {} bytes, the header says {length}", body.len())));
     }
-    let manifest = decode_body(&body, bytes[4] != VERSION_PLAIN).map_err(|detail| wrong(format!("body: {detail}")))?;
+    let manifest = decode_body(&body, bytes[4]).map_err(|detail| wrong(format!("body: {detail}")))?;
     manifest.check().map_err(wrong)?;
     Ok((stamp, manifest))
 }
@@ -78,7 +81,7 @@ fn decode_header<'a>(path: &str, bytes: &'a [u8]) -> Result<(Stamp, &'a [u8], us
     if &header[..4] != MAGIC {
         return Err(wrong("the first four bytes are not those of a manifest".into()));
     }
-    if !(VERSION_PLAIN..=VERSION_PARTITIONS).contains(&header[4]) {
+    if !(VERSION_PLAIN..=VERSION_RESOLUTIONS).contains(&header[4]) {
         return Err(StoreError::Version { path: path.into(), version: u32::from(header[4]) });
     }
     let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -110,7 +113,13 @@ pub(super) fn encode_body(manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
     put_varint(&mut out, manifest.counters.gaps);
     put_varint(&mut out, manifest.counters.quarantined);
     put_varint(&mut out, manifest.blocks.len() as u64);
-    manifest.blocks.iter().for_each(|block| encode_block(&mut out, block));
+    let with_resolutions = has_resolutions(manifest);
+    for block in &manifest.blocks {
+        encode_block(&mut out, block);
+        if with_resolutions {
+            put_varint(&mut out, u64::from(block.summary.resolution));
+        }
+    }
     put_varint(&mut out, manifest.losses.len() as u64);
     for loss in &manifest.losses {
         put_varint(&mut out, loss.first);
@@ -118,10 +127,15 @@ pub(super) fn encode_body(manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
         put_bytes(&mut out, loss.reason.as_bytes());
     }
     encode_sources(&mut out, manifest)?;
-    if !manifest.deletions.is_empty() {
+    if with_resolutions || !manifest.deletions.is_empty() {
         deletions::encode(&mut out, &manifest.deletions);
     }
     Ok(out)
+}
+
+/// A manifest without them has the bytes that it had before there were any.
+fn has_resolutions(manifest: &Manifest) -> bool {
+    manifest.blocks.iter().any(|block| block.summary.resolution > 0)
 }
 
 fn encode_block(out: &mut Vec<u8>, block: &BlockEntry) {
@@ -180,7 +194,7 @@ fn encode_sources(out: &mut Vec<u8>, manifest: &Manifest) -> Result<(), StoreErr
     Ok(())
 }
 
-fn decode_body(body: &[u8], with_deletions: bool) -> Result<Manifest, String> {
+fn decode_body(body: &[u8], version: u8) -> Result<Manifest, String> {
     let mut reader = Reader::new(body);
     let mut manifest = Manifest {
         epoch: reader.varint("epoch")?,
@@ -194,7 +208,7 @@ fn decode_body(body: &[u8], with_deletions: bool) -> Result<Manifest, String> {
         ..Manifest::default()
     };
     for _ in 0..reader.count("blocks", 14)? {
-        manifest.blocks.push(decode_block(&mut reader)?);
+        manifest.blocks.push(decode_block(&mut reader, version >= VERSION_RESOLUTIONS)?);
     }
     for _ in 0..reader.count("losses", 3)? {
         let (first, next) = (reader.varint("loss")?, reader.varint("loss")?);
@@ -203,14 +217,14 @@ fn decode_body(body: &[u8], with_deletions: bool) -> Result<Manifest, String> {
     let sources = decode_sources(&mut reader)?;
     manifest.marks = Arc::new(decode_marks(&mut reader, &sources)?);
     manifest.digests = decode_digests(&mut reader, &sources)?;
-    if with_deletions {
+    if version != VERSION_PLAIN {
         manifest.deletions = deletions::decode(&mut reader)?;
     }
     reader.finish()?;
     Ok(manifest)
 }
 
-fn decode_block(reader: &mut Reader<'_>) -> Result<BlockEntry, String> {
+fn decode_block(reader: &mut Reader<'_>, with_resolution: bool) -> Result<BlockEntry, String> {
     Ok(BlockEntry {
         id: reader.text("block id")?.to_owned(),
         size: reader.varint("block size")?,
@@ -224,8 +238,14 @@ fn decode_block(reader: &mut Reader<'_>) -> Result<BlockEntry, String> {
             last: reader.zigzag("last timestamp")?,
             records: reader.varint("records")?,
             raw_bytes: reader.varint("raw bytes")?,
+            resolution: if with_resolution { resolution(reader)? } else { 0 },
         },
     })
+}
+
+fn resolution(reader: &mut Reader<'_>) -> Result<u32, String> {
+    let seconds = reader.varint("resolution")?;
+    u32::try_from(seconds).map_err(|_| format!("a resolution of {seconds} seconds"))
 }
 
 fn decode_sources(reader: &mut Reader<'_>) -> Result<Vec<Arc<SourceKey>>, String> {

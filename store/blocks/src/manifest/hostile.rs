@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use weir_model::fuzz::{Fuzz, MemoryLimit};
 use weir_model::wire::Kind;
 
-use super::encode::{HEADER_BYTES, Stamp, decode, encode, encode_body};
+use super::encode::{HEADER_BYTES, Stamp, VERSION_PLAIN, VERSION_RESOLUTIONS, decode, encode, encode_body};
 use super::{BlockEntry, Counters, HighWater, Loss, Manifest, PushDigest, SourceKey};
 use crate::columns::{put_bytes, put_varint};
 
@@ -31,10 +31,18 @@ fn manifest() -> Manifest {
     manifest
 }
 
-/// The bytes of a manifest with this body.
-fn stamped(body: &[u8]) -> Vec<u8> {
+/// The same, with downsampled blocks.
+fn downsampled() -> Manifest {
+    let mut manifest = manifest();
+    manifest.blocks.iter_mut().step_by(2).for_each(|block| block.summary.resolution = 300);
+    manifest
+}
+
+/// The bytes of a manifest of this version with this body.
+fn stamped(version: u8, body: &[u8]) -> Vec<u8> {
     let packed = zstd::bulk::compress(body, 1).unwrap();
     let mut bytes = encode(&STAMP, &Manifest::default()).unwrap()[..36].to_vec();
+    bytes[4] = version;
     bytes.extend_from_slice(&(packed.len() as u32).to_le_bytes());
     bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), &packed);
@@ -46,10 +54,12 @@ fn stamped(body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_body_cut_short_is_refused() {
-    let body = encode_body(&manifest()).unwrap();
-    assert_eq!(decode("m", &stamped(&body)).unwrap().1, manifest());
-    for length in 0..body.len() {
-        assert!(decode("m", &stamped(&body[..length])).is_err(), "cut at {length}");
+    for (version, manifest) in [(VERSION_PLAIN, manifest()), (VERSION_RESOLUTIONS, downsampled())] {
+        let body = encode_body(&manifest).unwrap();
+        assert_eq!(decode("m", &stamped(version, &body)).unwrap().1, manifest);
+        for length in 0..body.len() {
+            assert!(decode("m", &stamped(version, &body[..length])).is_err(), "version {version} cut at {length}");
+        }
     }
 }
 
@@ -66,19 +76,21 @@ fn fuzz_bodies_are_read_or_refused() {
     };
     let (read, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (own_read, own_refused) = (Arc::clone(&read), Arc::clone(&refused));
-    let fuzz = [manifest(), extreme, Manifest::default()]
+    let fuzz = [manifest(), downsampled(), extreme, Manifest::default()]
         .iter()
         .fold(Fuzz::new("manifest"), |fuzz, manifest| fuzz.seed(encode_body(manifest).unwrap()));
     fuzz.memory(MEMORY).run(move |input| {
         let _ = decode("m", input);
-        match decode("m", &stamped(input)) {
-            Ok((_, manifest)) => {
-                assert_eq!(manifest.check(), Ok(()));
-                own_read.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(error) => {
-                assert!(error.to_string().starts_with("m is corrupt: "), "{error}");
-                own_refused.fetch_add(1, Ordering::Relaxed);
+        for version in [VERSION_PLAIN, VERSION_RESOLUTIONS] {
+            match decode("m", &stamped(version, input)) {
+                Ok((_, manifest)) => {
+                    assert_eq!(manifest.check(), Ok(()));
+                    own_read.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    assert!(error.to_string().starts_with("m is corrupt: "), "{error}");
+                    own_refused.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
     });
@@ -99,7 +111,7 @@ fn names_that_share_everything_do_not_grow_without_bound() {
         put_bytes(&mut body, &if i == 0 { [b"t\xff".to_vec(), vec![b'a'; 100_000]].concat() } else { Vec::new() });
     }
     body.extend([0, 0]);
-    let message = decode("m", &stamped(&body)).unwrap_err().to_string();
+    let message = decode("m", &stamped(VERSION_PLAIN, &body)).unwrap_err().to_string();
     assert_eq!(message, "m is corrupt: body: sources are longer than 67108864 bytes together");
 }
 

@@ -59,6 +59,16 @@ pub struct NewBlock {
     pub quarantine: bool,
 }
 
+impl NewBlock {
+    /// Of a merge of these: blocks of one merge before may lie within one another.
+    pub fn of_run(run: &[BlockEntry]) -> Self {
+        let first_offset = run.iter().map(|entry| entry.first_offset).min().unwrap_or(0);
+        let next_offset = run.iter().map(|entry| entry.next_offset).max().unwrap_or(0);
+        let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
+        Self { first_offset, next_offset, level, quarantine: false }
+    }
+}
+
 impl ManifestStore {
     /// The newest version and what it says; `None` when the partition has none yet. A corrupt newest version is an error:
     /// an older one would hand out blocks and offsets that are no longer true.

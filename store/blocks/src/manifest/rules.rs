@@ -1,6 +1,6 @@
 //! How a manifest may change. Pure: whoever publishes the result makes it true.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
@@ -83,6 +83,7 @@ impl Manifest {
             head_records: 0,
             blocks: self.blocks.len() as u64,
             block_bytes: self.blocks.iter().map(|block| block.size).sum(),
+            downsampled_bytes: self.downsampled_bytes(),
             blocks_opening: 0,
             blocks_unopened: 0,
             damage: None,
@@ -91,6 +92,14 @@ impl Manifest {
             quarantined: self.counters.quarantined,
             losses: self.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
         }
+    }
+
+    fn downsampled_bytes(&self) -> BTreeMap<u32, u64> {
+        let mut bytes = BTreeMap::new();
+        for block in self.blocks.iter().filter(|block| block.summary.resolution > 0) {
+            *bytes.entry(block.summary.resolution).or_default() += block.size;
+        }
+        bytes
     }
 
     /// What must hold of every manifest, however it came to be; a sentence when it does not.
@@ -117,6 +126,48 @@ impl Manifest {
 
     fn insert(&mut self, blocks: Vec<BlockEntry>) {
         self.blocks.extend(blocks);
-        self.blocks.sort_by(|a, b| (a.first_offset, &a.id).cmp(&(b.first_offset, &b.id)));
+        // Of blocks of one merge, which have the same offsets, one may go on in the next merge and reach further: it is then the newer one.
+        let place = |block: &BlockEntry| (block.first_offset, block.next_offset);
+        self.blocks.sort_by(|a, b| (place(a), &a.id).cmp(&(place(b), &b.id)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::NewBlock;
+    use super::*;
+
+    fn entry(id: &str, new: NewBlock) -> BlockEntry {
+        let NewBlock { first_offset, next_offset, level, quarantine } = new;
+        BlockEntry { id: id.into(), first_offset, next_offset, level, quarantine, ..BlockEntry::default() }
+    }
+
+    #[test]
+    fn what_reaches_further_is_newer() {
+        let mut manifest = Manifest::default();
+        for (id, first_offset) in [("a", 0), ("b", 10), ("c", 20)] {
+            let next_offset = first_offset + 10;
+            let new = NewBlock { first_offset, next_offset, ..NewBlock::default() };
+            manifest.seal(first_offset, next_offset, vec![entry(id, new)]).unwrap();
+        }
+        let mut merge = |from: usize, merged: &[&str]| {
+            let run = manifest.blocks[from..from + 2].to_vec();
+            let new = NewBlock::of_run(&run);
+            let old: Vec<String> = run.iter().map(|block| block.id.clone()).collect();
+            manifest.replace(&old, merged.iter().map(|id| entry(id, new)).collect()).unwrap();
+            let of = |block: &BlockEntry| (block.id.clone(), (block.first_offset, block.next_offset, block.level));
+            manifest.blocks.iter().map(of).collect::<Vec<_>>()
+        };
+        let [large, small] = [("5", (0, 20, 1)), ("9", (0, 20, 1))].map(|(id, place)| (id.to_owned(), place));
+        assert_eq!(merge(0, &["9", "5"])[..2], [large.clone(), small]);
+        // What was small went on: its name sorts before that of the other, and its samples are newer.
+        assert_eq!(merge(1, &["0"]), [large, ("0".to_owned(), (0, 30, 2))]);
+        assert_eq!(merge(0, &["7"]), [("7".to_owned(), (0, 30, 3))]);
+        // Whatever their order was.
+        let run = [(0, 30), (0, 20), (10, 25)]
+            .map(|(first_offset, next_offset)| entry("x", NewBlock { first_offset, next_offset, ..NewBlock::default() }));
+        let new = NewBlock::of_run(&run[1..]);
+        assert_eq!((new.first_offset, new.next_offset), (0, 25));
+        assert_eq!(NewBlock::of_run(&run).next_offset, 30);
     }
 }

@@ -109,7 +109,7 @@ fn block_file() -> BlockFile {
 
 fn sample() -> Manifest {
     let key = |source: &str| SourceKey { tenant: "default".into(), source: source.into() };
-    let summary = BlockSummary { first: -5, last: 1_700_000_000_000_000_000, records: 10, raw_bytes: 1000 };
+    let summary = BlockSummary { first: -5, last: 1_700_000_000_000_000_000, records: 10, raw_bytes: 1000, resolution: 0 };
     let mark = |sequence| HighWater { epoch: 2, sequence, touched: 1_700_000_000_000_000_000 };
     let block = BlockEntry { id: "a".into(), size: 99, directory_crc: 7, next_offset: 40, summary, ..BlockEntry::default() };
     Manifest {
@@ -134,6 +134,18 @@ fn golden_bytes() {
     let bytes = hex::decode(golden).unwrap();
     let (stamp, manifest) = decode("m", &bytes).unwrap();
     assert_eq!((stamp, manifest), (STAMP, sample()));
+}
+
+#[test]
+fn golden_bytes_of_version_4() {
+    let mut manifest = sample();
+    manifest.blocks.push(BlockEntry { id: "b".into(), next_offset: 50, ..manifest.blocks[0].clone() });
+    manifest.blocks[1].summary.resolution = 3600;
+    let golden = include_str!("golden_4.hex").trim();
+    assert_eq!(hex::encode(encode(&STAMP, &manifest).unwrap()), golden);
+    let bytes = hex::decode(golden).unwrap();
+    assert_eq!(bytes[4], 4, "a weir of before names the version");
+    assert_eq!(decode("m", &bytes).unwrap(), (STAMP, manifest));
 }
 
 #[test]

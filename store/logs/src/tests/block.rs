@@ -168,6 +168,39 @@ fn a_damaged_index_costs_no_line() {
     }
 }
 
+/// Thousands of streams have small chunks, and a read is a request to the object store.
+#[test]
+fn a_merge_and_a_check_read_many_chunks_at_once() {
+    let engine = engine(1000);
+    let built = |first: u64| {
+        let head = engine.head();
+        for i in 0..500 {
+            let line = TestLine::new(i as i64, &format!("line {i} of {first}"));
+            let stream = Labels::from_pairs([("pod", &*format!("p{i:03}"))]);
+            insert(&head, first + i, &[TestSection { tenant: "a", stream, lines: vec![line] }]);
+        }
+        head.build().unwrap().remove(0)
+    };
+    let opened = |built: &BuiltBlock| {
+        let blob = Arc::new(Strict(MemoryBlob::new("small", built.data.encode(Kind::Logs)), Mutex::default()));
+        let block = Arc::new(engine.open(Arc::clone(&blob) as Arc<dyn Blob>).unwrap());
+        blob.1.lock().unwrap().clear();
+        (blob, block)
+    };
+    let reads = |blob: &Strict| std::mem::take(&mut *blob.1.lock().unwrap()).len();
+    let (one, other) = (built(0), built(1000));
+    let ((one_blob, one_block), (other_blob, other_block)) = (opened(&one), opened(&other));
+    assert_eq!(one_block.chunks(), 500);
+    engine.verify(&one_block, &one.summary).unwrap();
+    let checked = reads(&one_blob);
+    assert!(checked < 20, "{checked} reads");
+    let merged = engine.merge(&[one_block, other_block]).unwrap();
+    assert_eq!((reads(&one_blob), reads(&other_blob)), (1, 1));
+    let (_, merged_block) = opened(&merged[0]);
+    engine.verify(&merged_block, &merged[0].summary).unwrap();
+    assert_eq!((merged_block.chunks(), merged[0].summary.records), (500, 1000));
+}
+
 /// Answers all reads but one.
 struct FailsOnce {
     blob: MemoryBlob,

@@ -3,10 +3,11 @@
 use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::metric::{Exemplar, RowExtras, STALE_NAN_BITS};
 
+use super::hidden::{Kept, WithHorizon};
 use super::*;
 use crate::histogram_runs::tests::histogram;
 use crate::schema::{EXEMPLARS, EXTRAS, HISTOGRAMS, SERIES, SERIES_EXTRAS, STARTS};
-use weir_blocks::hidden::Hidden;
+use weir_blocks::hidden::{Hidden, Horizon};
 
 /// A sample: its bits, its start, and its histogram to the bit.
 pub(super) type Told = (u64, i64, String);
@@ -253,6 +254,28 @@ fn an_exemplar_between_two_samples_is_deleted_where_no_sample_is() {
     let left = open(&engine, &rewritten[0]);
     assert_eq!((left.summary.records, times(&left)), (view.summary.records, vec![0, 1000]));
     assert!(engine.rewrite(&left.block, &hidden).unwrap().is_none());
+}
+
+#[test]
+fn an_exemplar_is_seen_as_long_as_a_sample_of_its_time() {
+    let engine = MetricsEngine::default();
+    let view = open(&engine, &sealed(&engine, batch_of(1..=5)));
+    let select = all("t", vec![Matcher::equal(NAME, "seconds")]);
+    let views = |now_ms: i64| {
+        let horizon = Horizon { now: now_ms * 1_000_000, periods: Arc::new(Kept(1_000_000_000)) };
+        WithHorizon(Fixed { blocks: vec![view.clone()], heads: Vec::new() }, horizon)
+    };
+    for now_ms in (0..8000).step_by(250) {
+        let samples = MetricsReader::new(Arc::new(views(now_ms))).select(&select, &NoBudget).unwrap().value;
+        let samples: Vec<i64> = samples.iter().flat_map(|series| series.timestamps.clone()).collect();
+        let found = MetricsReader::new(Arc::new(views(now_ms))).exemplars(&select, &NoBudget).unwrap().value;
+        let told: Vec<i64> = found.iter().flat_map(|own| &own.exemplars).map(|own| own.timestamp / 1_000_000).collect();
+        // Those of second 0 to 4, the first of which goes with the sample of second 1.
+        let expected: Vec<i64> = (0..5).map(|second| second * 1000).filter(|at| *at.max(&1000) >= now_ms - 1000).collect();
+        assert_eq!(told, expected, "at {now_ms}");
+        assert!(samples.len() < 5 || told.len() == 5, "one goes while all samples are seen: at {now_ms}");
+        assert!(!samples.is_empty() || told.is_empty(), "one is left without a sample: at {now_ms}");
+    }
 }
 
 #[test]

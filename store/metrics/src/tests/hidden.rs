@@ -6,7 +6,7 @@ use weir_model::time::TimeRange;
 
 use super::*;
 
-pub(super) fn deletion(
+pub(crate) fn deletion(
     tenant: &str,
     selectors: Vec<Vec<Matcher>>,
     start_ms: i64,
@@ -17,7 +17,7 @@ pub(super) fn deletion(
     Arc::new(DeletionRequest::new((tenant, Kind::Metrics), asked, range, 0, false).unwrap().compile().unwrap())
 }
 
-struct Kept(i64);
+pub(super) struct Kept(pub i64);
 
 impl Periods for Kept {
     fn period(&self, tenant: &str, _: &Labels) -> Option<i64> {
@@ -29,7 +29,7 @@ impl Periods for Kept {
     }
 }
 
-struct WithHorizon(Fixed, Horizon);
+pub(super) struct WithHorizon(pub Fixed, pub Horizon);
 
 impl Views<MetricsEngine> for WithHorizon {
     fn views(&self) -> Vec<PartitionView<MetricsEngine>> {

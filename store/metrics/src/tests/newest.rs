@@ -33,6 +33,12 @@ impl Views<MetricsEngine> for Expiring {
     }
 }
 
+/// Downsampled to so many seconds.
+fn coarser(engine: &MetricsEngine, built: &BuiltBlock, resolution: u32) -> BuiltBlock {
+    let done = engine.downsample(&open(engine, built).block, &|_: &str| resolution).unwrap();
+    done.map_or_else(|| built.clone(), |mut blocks| blocks.remove(0))
+}
+
 /// The last sample of each series, bit for bit, and how many were given.
 fn last(mut cursor: Box<dyn SeriesCursor + '_>) -> (Plain, usize) {
     let (mut found, mut given, mut series) = (Plain::new(), 0, Series::default());
@@ -67,6 +73,7 @@ proptest! {
     fn what_is_there_is_what_the_newest_of_all_says(
         batches in batches_with_extras(),
         parts in (0..12_usize, 0..12_usize),
+        coarse in 0..3_u32,
         span in (-60_i64..4000, 0..5000_i64),
         matchers in matchers(),
     ) {
@@ -78,8 +85,8 @@ proptest! {
             head
         };
         let mut blocks = Vec::new();
-        for batches in [&batches[..first], &batches[first..second]] {
-            blocks.extend(head(batches).build().unwrap().iter().map(|built| open(&engine, built)));
+        for (batches, coarse) in [(&batches[..first], coarse), (&batches[first..second], 0)] {
+            blocks.extend(head(batches).build().unwrap().iter().map(|built| open(&engine, &coarser(&engine, built, coarse))));
         }
         let reader = MetricsReader::new(Arc::new(Fixed { blocks, heads: vec![Arc::new(head(&batches[second..]))] }));
         let select = MetricSelect { start_ms: span.0, end_ms: span.0 + span.1, ..all("t", matchers) };
@@ -91,6 +98,7 @@ proptest! {
     fn the_newest_is_the_last_of_all(
         batches in batches(),
         parts in (0..12_usize, 0..12_usize),
+        coarse in 0..3_u32,
         span in (-60_i64..4000, 0..5000_i64),
         deleted in proptest::option::of((-60_i64..4000, 1..3000_i64)),
         now in proptest::option::of(0..6000_i64),
@@ -105,8 +113,8 @@ proptest! {
         let pod = vec![Matcher::new("pod", MatchOp::Regex, "a|").unwrap()];
         let hidden = deleted.map_or_else(Hidden::default, |(start, length)| Hidden::by(vec![deletion("t", vec![pod], start, start + length)]));
         let mut blocks = Vec::new();
-        for batches in [&batches[..first], &batches[first..second]] {
-            blocks.extend(head(batches).build().unwrap().iter().map(|built| BlockView { hidden: hidden.clone(), ..open(&engine, built) }));
+        for (batches, coarse) in [(&batches[..first], coarse), (&batches[first..second], 0)] {
+            blocks.extend(head(batches).build().unwrap().iter().map(|built| BlockView { hidden: hidden.clone(), ..open(&engine, &coarser(&engine, built, coarse)) }));
         }
         let horizon = now.map(|now| Horizon { now: now * 1_000_000, periods: Arc::new(Kept(1_000_000_000)) });
         let fixed = Fixed { blocks, heads: vec![Arc::new(head(&batches[second..]))] };

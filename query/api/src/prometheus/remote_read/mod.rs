@@ -186,6 +186,9 @@ fn samples(api: &Api, select: &MetricSelect, all: &mut Bytes<'_>) -> Result<Cove
     let mut cursor = api.metrics.cursor(select, all.budget)?;
     let mut series = Series::default();
     while cursor.next(&mut series)? {
+        if !series.drop_before(select.start_ms) {
+            continue;
+        }
         result.field(QueryResult::TIMESERIES, &time_series(&series))?;
     }
     let length = result.bytes.len();
@@ -200,6 +203,9 @@ fn frames(api: &Api, select: &MetricSelect, query_index: i64, all: &mut Bytes<'_
     let mut cursor = api.metrics.cursor(select, all.budget)?;
     let mut series = Series::default();
     while cursor.next(&mut series)? {
+        if !series.drop_before(select.start_ms) {
+            continue;
+        }
         // A series of many chunks goes in several frames, which the caller puts together.
         let chunks = chunks::chunks(&series);
         let mut rest = &chunks[..];
