@@ -278,8 +278,18 @@ impl TenantHead {
         rows: (Rows, impl Fn(&Row) -> bool),
     ) -> Result<HeadSeries, StoreError> {
         self.names.prepare(matchers)?;
-        let index = self.names.index.read();
         let used = self.tables.read().used();
+        self.matching_of(used, (matchers, visible), rows)
+    }
+
+    /// As of when `used` was read.
+    fn matching_of(
+        &self,
+        used: UsedTables,
+        (matchers, visible): (&[Matcher], &Visible),
+        rows: (Rows, impl Fn(&Row) -> bool),
+    ) -> Result<HeadSeries, StoreError> {
+        let index = self.names.index.read();
         let series = index.matching(matchers, &used, visible)?;
         Ok(self.with_rows((index, used), series, rows))
     }
@@ -287,8 +297,8 @@ impl TenantHead {
     /// All series in the order of a block.
     fn all(&self) -> HeadSeries {
         self.names.prepare_all();
-        let index = self.names.index.read();
         let used = self.tables.read().used();
+        let index = self.names.index.read();
         let series = index.in_block_order(&used);
         self.with_rows((index, used), series, (Rows::All, |_| true))
     }
@@ -300,12 +310,12 @@ impl TenantHead {
         (wanted, in_range): (Rows, impl Fn(&Row) -> bool),
     ) -> HeadSeries {
         let (mut found, numbers) = HeadSeries::new(&self.names, series, |id| index.places(id, &used));
-        // A scrape waits only while rows are copied. The names are let go after: a series that moves to another table in between
-        // would lack rows.
-        let tables = self.tables.read();
         drop(index);
+        // A scrape waits only while rows are copied. Those that came since are left out: of a series that has moved to a table that was
+        // not used before, the samples there would be lacking, and later ones elsewhere would not.
+        let tables = self.tables.read();
         let of_table = |table: u32| {
-            let all = tables.rows(table).iter().filter(|row| in_range(row));
+            let all = tables.rows(table).iter().filter(|row| used.has_row(row) && in_range(row));
             match wanted {
                 Rows::All => all.cloned().collect(),
                 // Of one millisecond the first stays.
@@ -314,5 +324,42 @@ impl TenantHead {
         };
         found.set_rows(numbers.into_iter().map(of_table).collect());
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::label::NAME;
+    use weir_model::metric::{MetricRow, Schema};
+    use weir_model::wire::{Mark, SectionHeader};
+
+    use super::*;
+
+    fn insert(head: &MetricsHead, second: i64, names: &[&str]) {
+        let series = names.iter().map(|name| Labels::from_pairs([(NAME, *name)])).collect();
+        let rows = vec![MetricRow::new(second * 1_000_000_000, vec![0.5; names.len()])];
+        let batch = MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema::new(series, Vec::new())), rows };
+        let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+        let header = SectionHeader { tenant: "t".into(), source: "source".into(), mark, records: 0 };
+        head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &Section::new(header, batch)).unwrap();
+    }
+
+    #[test]
+    fn a_series_that_moves_to_another_table_while_it_is_read_lacks_nothing_in_between() {
+        let head = MetricsHead::new(MetricsCounters::default(), &Arc::default());
+        let read = |used| {
+            let tenant = head.tenant("t");
+            let found = tenant.matching_of(used, (&[], &Visible::default()), (Rows::All, |_| true)).unwrap();
+            let mut samples = Samples::default();
+            found.read(found.places(0).unwrap(), &mut samples);
+            samples.timestamps
+        };
+        let used = || head.tenant("t").tables.read().used();
+        insert(&head, 1, &["up"]);
+        let before = used();
+        insert(&head, 2, &["up", "up_since"]);
+        insert(&head, 3, &["up"]);
+        assert_eq!(read(before), [1000]);
+        assert_eq!(read(used()), [1000, 2000, 3000]);
     }
 }

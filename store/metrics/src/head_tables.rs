@@ -24,19 +24,28 @@ pub(super) struct HeadTables {
     families: BTreeMap<String, Family>,
     /// Columns of the tables that are used.
     columns: usize,
+    /// Rows that came later have this arrival or a later one.
+    next_arrival: u64,
 }
 
-/// Tables that a head has used.
-pub(super) struct UsedTables(Vec<bool>);
+/// Tables that a head has used, and which rows they have, as of when that was read.
+pub(super) struct UsedTables {
+    tables: Vec<bool>,
+    next_arrival: u64,
+}
 
 impl UsedTables {
     pub(super) fn has(&self, table: u32) -> bool {
-        self.0.get(table as usize).copied().unwrap_or_default()
+        self.tables.get(table as usize).copied().unwrap_or_default()
+    }
+
+    pub(super) fn has_row(&self, row: &Row) -> bool {
+        row.arrival < self.next_arrival
     }
 
     #[cfg(test)]
     pub(super) fn all(tables: usize) -> Self {
-        Self(vec![true; tables])
+        Self { tables: vec![true; tables], next_arrival: u64::MAX }
     }
 }
 
@@ -93,6 +102,8 @@ impl HeadTables {
 
     /// Adds rows to a table that is used.
     pub(super) fn push(&mut self, table: u32, rows: Vec<Row>) {
+        let last = rows.last().map_or(0, |row| row.arrival + 1);
+        self.next_arrival = self.next_arrival.max(last);
         self.rows[table as usize].get_or_insert_default().extend(rows);
     }
 
@@ -101,7 +112,8 @@ impl HeadTables {
     }
 
     pub(super) fn used(&self) -> UsedTables {
-        UsedTables(self.rows.iter().map(Option::is_some).collect())
+        let tables = self.rows.iter().map(Option::is_some).collect();
+        UsedTables { tables, next_arrival: self.next_arrival }
     }
 
     /// Rows of a table.

@@ -14,7 +14,7 @@ use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Exemplar, Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::scope::Scope;
-use weir_model::select::{Budget, MemoryBudget, MetricSelect, NoBudget, ReadError, Series, each_series, read_series};
+use weir_model::select::{Budget, MemoryBudget, MetricReader, MetricSelect, NoBudget, ReadError, Series, each_series, read_series};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::samples::Samples;
@@ -200,6 +200,32 @@ fn a_query_over_many_blocks_has_reserved_what_it_holds() {
     let (beyond, reserved) = (compared.beyond.into_inner(), compared.reserved.into_inner());
     println!("{beyond} bytes at most were held beyond what was reserved");
     assert!(beyond < BESIDE && reserved == 0, "{beyond} bytes beyond what was reserved; {reserved} bytes are left");
+}
+
+#[test]
+fn label_sets_of_all_series_have_been_reserved_when_they_are_told() {
+    // Of a head that keeps none of them, as where its room is full.
+    const SERIES: usize = 20_000;
+    let engine = MetricsEngine { room: Arc::new(super::LabelRoom::new(0)), ..MetricsEngine::default() };
+    let head = engine.head();
+    let series = (0..SERIES).map(|i| Labels::from_pairs([(NAME, "up"), ("pod", &format!("checkout-{i:08}"))])).collect();
+    let batch = metric_batch(labels(3, 100, 0), series, 1, Vec::new());
+    let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+    let section = Section::new(SectionHeader { tenant: tenant(), source: "source".into(), mark, records: 0 }, batch);
+    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+    let reader = reader(Vec::new(), vec![Arc::new(head)]);
+    // The order of all series is the head's.
+    let warm = reader.series(&all(i64::MIN, i64::MAX), &NoBudget).unwrap().value;
+    let bytes: usize = warm.iter().map(Labels::memory).sum();
+    drop(warm);
+    let compared = Compared::new();
+    let found = reader.series(&all(i64::MIN, i64::MAX), &compared).unwrap().value;
+    assert_eq!(found.len(), SERIES);
+    drop(found);
+    let (beyond, left) = (compared.beyond.into_inner(), compared.reserved.into_inner());
+    assert!(beyond < BESIDE && left == 0, "{beyond} bytes beyond what was reserved; {left} bytes are left");
+    let refused = reader.series(&all(i64::MIN, i64::MAX), &MemoryBudget::new(bytes as u64 / 2));
+    assert!(refused.is_err(), "more than half of {bytes} bytes");
 }
 
 #[test]
