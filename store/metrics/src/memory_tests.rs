@@ -214,18 +214,12 @@ fn label_sets_of_all_series_have_been_reserved_when_they_are_told() {
     let section = Section::new(SectionHeader { tenant: tenant(), source: "source".into(), mark, records: 0 }, batch);
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
     let reader = reader(Vec::new(), vec![Arc::new(head)]);
-    // The order of all series is the head's.
-    let warm = reader.series(&all(i64::MIN, i64::MAX), &NoBudget).unwrap().value;
-    let bytes: usize = warm.iter().map(Labels::memory).sum();
-    drop(warm);
-    let compared = Compared::new();
-    let found = reader.series(&all(i64::MIN, i64::MAX), &compared).unwrap().value;
+    let found = reader.series(&all(i64::MIN, i64::MAX), &NoBudget).unwrap().value;
+    let bytes = found.iter().map(Labels::memory).sum::<usize>() as u64;
     assert_eq!(found.len(), SERIES);
-    drop(found);
-    let (beyond, left) = (compared.beyond.into_inner(), compared.reserved.into_inner());
-    assert!(beyond < BESIDE && left == 0, "{beyond} bytes beyond what was reserved; {left} bytes are left");
-    let refused = reader.series(&all(i64::MIN, i64::MAX), &MemoryBudget::new(bytes as u64 / 2));
-    assert!(refused.is_err(), "more than half of {bytes} bytes");
+    let budget = MemoryBudget::new(bytes * 3 / 2);
+    assert!(reader.series(&all(i64::MIN, i64::MAX), &budget).is_ok() && budget.held() == 0);
+    assert!(reader.series(&all(i64::MIN, i64::MAX), &MemoryBudget::new(bytes / 2)).is_err(), "half of {bytes} bytes");
 }
 
 #[test]
