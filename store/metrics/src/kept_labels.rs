@@ -20,6 +20,9 @@ const LABELS_BYTES: usize = 256;
 /// and blocks, and would find nothing kept the next time.
 const RECENT_OPENINGS: u64 = 64;
 
+/// Where there are more series than places, there are so many more at least: few runs, whatever the steps in which series come.
+const GROWN_BY_ONE_IN: usize = 8;
+
 /// Label sets of fewer series than one in so many are made for the query: places for those of all would take more.
 const FEW_ONE_IN: usize = 64;
 
@@ -46,9 +49,13 @@ struct Holder {
     slots: RwLock<Option<Arc<LabelSlots>>>,
 }
 
-/// Places for label sets, by number of the series.
-pub(super) struct LabelSlots {
+/// Places for label sets, by number of the series. Where there are more series than before, those before are shared.
+pub(super) struct LabelSlots(Vec<Arc<SlotRun>>);
+
+/// Places of series that follow each other.
+struct SlotRun {
     room: Arc<LabelRoom>,
+    first: usize,
     labels: Box<[OnceLock<Labels>]>,
     /// Of label sets.
     bytes: AtomicUsize,
@@ -101,7 +108,7 @@ impl KeptLabels {
         let opening = self.room.openings.fetch_add(1, Ordering::Relaxed);
         self.own.opened.store(opening, Ordering::Relaxed);
         let known = self.own.slots.read().clone();
-        if known.as_ref().is_some_and(|slots| slots.labels.len() >= series) {
+        if known.as_ref().is_some_and(|slots| slots.len() >= series) {
             return known;
         }
         let is_new = known.is_none();
@@ -110,10 +117,13 @@ impl KeptLabels {
             self.room.make_room(slots_bytes(series) + series * LABELS_BYTES);
         }
         let mut own = self.own.slots.write();
-        if own.as_ref().is_none_or(|slots| slots.labels.len() < series) {
-            let before = own.take();
-            *own = LabelSlots::new(&self.room, series, before.as_deref());
+        let before = own.as_deref();
+        if before.is_none_or(|before| before.len() < series)
+            && let Some(slots) = LabelSlots::with(&self.room, series, before)
+        {
+            *own = Some(Arc::new(slots));
         }
+        // Where there is no room for more, what is kept stays.
         let opened = own.clone();
         drop(own);
         if is_new && opened.is_some() {
@@ -124,33 +134,37 @@ impl KeptLabels {
 }
 
 impl LabelSlots {
-    /// With what `before` has of the first of them.
-    fn new(room: &Arc<LabelRoom>, series: usize, before: Option<&Self>) -> Option<Arc<Self>> {
-        if !room.take(slots_bytes(series)) {
+    /// With those there were `before`, and then some more: each new series would ask for others otherwise.
+    fn with(room: &Arc<LabelRoom>, series: usize, before: Option<&Self>) -> Option<Self> {
+        let first = before.map_or(0, Self::len);
+        let count = (series - first).max(first / GROWN_BY_ONE_IN);
+        if !room.take(slots_bytes(count)) {
             return None;
         }
-        let mut labels = before.map_or_else(Vec::new, |before| before.labels.to_vec());
-        labels.resize(series, OnceLock::new());
-        let slots = Self { room: Arc::clone(room), labels: labels.into(), bytes: AtomicUsize::new(0) };
-        // Counted twice until the last reader of those before has gone; what then has no room is counted all the same.
-        let kept = slots.labels.iter().filter_map(OnceLock::get).map(Labels::memory).sum();
-        room.bytes.fetch_add(kept, Ordering::Relaxed);
-        slots.bytes.store(kept, Ordering::Relaxed);
-        Some(Arc::new(slots))
+        let labels = (0..count).map(|_| OnceLock::new()).collect();
+        let run = SlotRun { room: Arc::clone(room), first, labels, bytes: AtomicUsize::new(0) };
+        let runs = before.map_or(&[][..], |before| &before.0);
+        Some(Self(runs.iter().cloned().chain([Arc::new(run)]).collect()))
+    }
+
+    fn len(&self) -> usize {
+        self.0.last().map_or(0, |run| run.first + run.labels.len())
     }
 
     /// Those of a series; kept when there is room.
     pub(super) fn get(&self, id: u32, make: impl FnOnce() -> Labels) -> Labels {
-        let Some(slot) = self.labels.get(id as usize) else { return make() };
+        let id = id as usize;
+        let run = self.0.iter().rfind(|run| run.first <= id);
+        let Some((run, slot)) = run.and_then(|run| Some((run, run.labels.get(id - run.first)?))) else { return make() };
         if let Some(made) = slot.get() {
             return made.clone();
         }
         let made = make();
         let memory = made.memory();
-        if self.room.take(memory) {
+        if run.room.take(memory) {
             match slot.set(made.clone()) {
-                Ok(()) => self.bytes.fetch_add(memory, Ordering::Relaxed),
-                Err(_) => self.room.bytes.fetch_sub(memory, Ordering::Relaxed),
+                Ok(()) => run.bytes.fetch_add(memory, Ordering::Relaxed),
+                Err(_) => run.room.bytes.fetch_sub(memory, Ordering::Relaxed),
             };
         }
         made
@@ -181,7 +195,7 @@ impl BlockLabels {
     }
 }
 
-impl Drop for LabelSlots {
+impl Drop for SlotRun {
     fn drop(&mut self) {
         let bytes = slots_bytes(self.labels.len()) + self.bytes.load(Ordering::Relaxed);
         self.room.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -234,15 +248,30 @@ mod tests {
     fn what_is_kept_of_the_first_series_stays_when_there_are_more() {
         let room = Arc::new(LabelRoom::default());
         let kept = KeptLabels::new(&room);
-        let before = kept.open(10).unwrap();
-        (0..10).for_each(|id| drop(before.get(id, || labels(id))));
-        let after = kept.open(20).unwrap();
-        (0..10).for_each(|id| assert_eq!(after.get(id, || panic!("it is made")), labels(id)));
-        assert_eq!(after.get(19, || labels(19)), labels(19));
+        let before = kept.open(100).unwrap();
+        (0..100).for_each(|id| drop(before.get(id, || labels(id))));
+        let after = kept.open(101).unwrap();
+        (0..100).for_each(|id| assert_eq!(after.get(id, || panic!("it is made")), labels(id)));
+        assert_eq!(after.get(111, || labels(111)), labels(111));
+        // Others that come fit already.
+        assert!(Arc::ptr_eq(&kept.open(112).unwrap(), &after) && !Arc::ptr_eq(&kept.open(113).unwrap(), &after));
         // Who has opened it before goes on with what there was then.
-        assert_eq!(before.get(19, || labels(19)), labels(19));
-        drop(before);
-        let memory = (0..10).chain([19]).map(|id| labels(id).memory()).sum::<usize>();
-        assert_eq!(room.bytes(), slots_bytes(20) + memory);
+        assert_eq!(before.get(111, || labels(7)), labels(7));
+        // Nothing is counted twice meanwhile.
+        let memory = (0..100).chain([111]).map(|id| labels(id).memory()).sum::<usize>();
+        assert_eq!(room.bytes(), slots_bytes(100) + slots_bytes(12) + slots_bytes(14) + memory);
+    }
+
+    #[test]
+    fn one_more_series_in_a_full_room_gives_up_nothing() {
+        const SERIES: usize = 100;
+        let room = Arc::new(LabelRoom::new(slots_bytes(SERIES) + (0..SERIES as u32).map(|id| labels(id).memory()).sum::<usize>()));
+        let kept = KeptLabels::new(&room);
+        let slots = kept.open(SERIES).unwrap();
+        (0..SERIES as u32).for_each(|id| drop(slots.get(id, || labels(id))));
+        drop(slots);
+        let after = kept.open(SERIES + 1).unwrap();
+        assert_eq!(after.get(7, || panic!("it is made")), labels(7));
+        assert_eq!(after.get(SERIES as u32, || labels(1)), labels(1), "beyond, it is made");
     }
 }
