@@ -201,6 +201,13 @@ impl<E: Engine> Appender<E> {
         let records = std::mem::take(&mut self.records);
         Cut { head, next_offset: self.next_offset, dedup: self.dedup.snapshot(), quarantined, losses, records }
     }
+
+    /// An active head that holds nothing gives back what it goes on with of the one before.
+    pub fn forget_before(&mut self) {
+        if self.head_since.is_none() {
+            self.live.snapshot.write().active = Arc::new(self.engine.head());
+        }
+    }
 }
 
 /// Records as a new owner would append them, into a head of their own that nobody sees: the head, what of them could not be understood,

@@ -56,6 +56,10 @@ pub trait Head: Send + Sync + 'static {
     fn insert(&self, position: Position, section: &Section<Self::Batch>) -> Result<(), StoreError>;
     /// Memory held, roughly.
     fn bytes(&self) -> usize;
+    /// Memory beyond that, of what it goes on with of the head before and has not used yet, unless that one counts it still.
+    fn handed_on_bytes(&self) -> usize {
+        0
+    }
     /// Lines, samples or spans.
     fn records(&self) -> u64;
     /// Everything, as blocks (none when empty). The head stays readable; nobody inserts any more.

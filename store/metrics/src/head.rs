@@ -7,8 +7,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use weir_model::label::{Labels, Matcher};
@@ -20,7 +20,7 @@ use weir_model::wire::Section;
 
 use super::counters::MetricsCounters;
 use super::head_extras;
-use super::head_tables::{HeadTables, UsedTables};
+use super::head_tables::{HeadTables, NewUse, UsedTables};
 use super::index::Index;
 use super::kept_labels::LabelRoom;
 use super::names::{Names, OrderedSeries};
@@ -43,6 +43,12 @@ pub struct MetricsHead {
     arrivals: AtomicU64,
     bytes: AtomicUsize,
     records: AtomicU64,
+    /// What the head before has handed on and nobody has used since.
+    handed_on: AtomicUsize,
+    /// How much of it that one counts while it is there.
+    counted_before: usize,
+    before: Weak<()>,
+    is_there: Arc<()>,
     room: Arc<LabelRoom>,
 }
 
@@ -71,6 +77,10 @@ impl MetricsHead {
             arrivals: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
             records: AtomicU64::new(0),
+            handed_on: AtomicUsize::new(0),
+            counted_before: 0,
+            before: Weak::new(),
+            is_there: Arc::default(),
             room: Arc::clone(room),
         }
     }
@@ -82,14 +92,16 @@ impl MetricsHead {
 
     /// The one after this, to which nobody appends any more: it has no samples, and knows the series that this one has.
     pub(super) fn next(&self) -> Self {
-        let next = Self::new(self.counters.clone(), &self.room);
+        let mut next = Self::new(self.counters.clone(), &self.room);
         for (name, tenant) in &*self.tenants.read() {
             let index = tenant.names.index.read();
-            if let Some(left) = tenant.tables.read().bytes_left(&index) {
+            if let Some(used) = tenant.tables.read().bytes_handed_on(&index) {
                 next.add_tenant(&mut next.tenants.write(), name, Arc::clone(&tenant.names));
-                next.bytes.fetch_add(left, Ordering::Relaxed);
+                *next.handed_on.get_mut() += index.memory();
+                next.counted_before += used;
             }
         }
+        next.before = Arc::downgrade(&self.is_there);
         next
     }
 
@@ -196,7 +208,9 @@ impl Head for MetricsHead {
         // A name for the table before a row for it: a reader between the two sees an empty table.
         let table = known.unwrap_or_else(|| {
             let (table, own) = tenant.table(source, batch);
-            bytes += own;
+            bytes += own.bytes;
+            let less = |handed_on: usize| Some(handed_on.saturating_sub(own.handed_on));
+            let _always = self.handed_on.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             table
         });
         tenant.tables.write().push(table, rows);
@@ -207,6 +221,11 @@ impl Head for MetricsHead {
 
     fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn handed_on_bytes(&self) -> usize {
+        let all = self.handed_on.load(Ordering::Relaxed);
+        if self.before.strong_count() > 0 { all.saturating_sub(self.counted_before) } else { all }
     }
 
     fn records(&self) -> u64 {
@@ -257,7 +276,7 @@ impl TenantHead {
     }
 
     /// The batch's table, which the source writes to from now on, and how many bytes more that takes.
-    fn table(&self, source: &str, batch: &MetricBatch) -> (u32, usize) {
+    fn table(&self, source: &str, batch: &MetricBatch) -> (u32, NewUse) {
         let index = self.names.index.read();
         let recent = self.tables.read().find_recent(&index, source, batch);
         if let Some(known) = recent.or_else(|| index.find(batch)) {

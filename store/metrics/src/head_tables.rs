@@ -34,6 +34,13 @@ pub(super) struct UsedTables {
     next_arrival: u64,
 }
 
+/// What the use of a table takes.
+pub(super) struct NewUse {
+    pub bytes: usize,
+    /// Of these, what the head before has handed on.
+    pub handed_on: usize,
+}
+
 impl UsedTables {
     pub(super) fn has(&self, table: u32) -> bool {
         self.tables.get(table as usize).copied().unwrap_or_default()
@@ -61,10 +68,10 @@ impl HeadTables {
         self.recent.get(source).into_iter().flatten().copied().find(|table| index.holds(*table, batch))
     }
 
-    /// The source writes to this table from now on. How many bytes more that takes; `made` of them are the index's, of a table that
-    /// this head has added to it.
-    pub(super) fn set_recent(&mut self, index: &Index, source: &str, table: u32, made: Option<usize>) -> usize {
-        let mut bytes = 0;
+    /// The source writes to this table from now on. What that takes; `made` of it is the index's, of a table that this head has added to
+    /// it.
+    pub(super) fn set_recent(&mut self, index: &Index, source: &str, table: u32, made: Option<usize>) -> NewUse {
+        let (mut bytes, mut handed_on) = (0, 0);
         if !self.recent.contains_key(source) {
             bytes += table_entry(size_of::<(String, Vec<u32>)>()) + allocation(source.len()) + allocation(size_of::<[u32; 8]>());
         }
@@ -83,9 +90,12 @@ impl HeadTables {
             self.rows[at] = Some(Vec::new());
             let width = index.width(table);
             self.columns += width;
-            bytes += made.unwrap_or_else(|| share(index, width));
+            bytes += made.unwrap_or_else(|| {
+                handed_on = share(index, width);
+                handed_on
+            });
         }
-        bytes
+        NewUse { bytes, handed_on }
     }
 
     fn add_families(&mut self, schema: &Schema) -> usize {
@@ -121,11 +131,10 @@ impl HeadTables {
         self.rows.get(table as usize).and_then(Option::as_deref).unwrap_or_default()
     }
 
-    /// What the next head counts of an index that it goes on with: of the tables that this one has not used. `None` where so much of it
-    /// is gone that the next begins anew.
-    pub(super) fn bytes_left(&self, index: &Index) -> Option<usize> {
+    /// What this one counts of an index that the next head goes on with. `None` where so much of it is gone that the next begins anew.
+    pub(super) fn bytes_handed_on(&self, index: &Index) -> Option<usize> {
         let (all, own) = (index.columns(), self.columns);
-        (own > 0 && own * 4 >= all * USED_OF_FOUR).then(|| share(index, all - own))
+        (own > 0 && own * 4 >= all * USED_OF_FOUR).then(|| share(index, own))
     }
 }
 

@@ -99,16 +99,28 @@ fn what_a_head_goes_on_with_is_counted_once() {
     let first = engine.head();
     scrape(&first, 0..20);
     let second = engine.next_head(&first);
-    let empty = second.bytes();
+    let empty = second.bytes() + second.handed_on_bytes();
     assert!(empty < first.bytes() / 20, "{empty} of {}", first.bytes());
     scrape(&second, 0..20);
     // The rows, and what each target has of the index.
     let (one, other) = (first.bytes() as f64, second.bytes() as f64);
     assert!((0.9..1.1).contains(&(other / one)), "{other} after {one}");
-    // What nobody has used since is counted by who holds it.
+    // While the one before is there, it counts what it has used.
+    let index = second.handed_on_bytes() as f64;
+    assert!(index < one / 20.0, "{index} of {one}");
     let third = engine.next_head(&second);
-    scrape(&third, 0..16);
-    let (used, fourth) = (third.bytes(), engine.next_head(&third));
-    let gone = fourth.bytes() - empty;
-    assert!((used / 8..used / 3).contains(&gone), "{gone} beside {used}");
+    assert_eq!(third.handed_on_bytes(), 0);
+    drop((first, second));
+    let all = third.handed_on_bytes();
+    assert!(all as f64 > one / 2.0, "{all} of {one}");
+    // Each table's share is its own from its first use on.
+    scrape(&third, 0..15);
+    let left = third.handed_on_bytes();
+    assert!((all / 5..all * 3 / 10).contains(&left), "{left} of {all}");
+    // What nobody has used since is counted at once.
+    let fourth = engine.next_head(&third);
+    let at_once = fourth.handed_on_bytes();
+    assert!((all / 5..all * 3 / 10).contains(&at_once), "{at_once} of {all}");
+    drop(third);
+    assert_eq!(fourth.handed_on_bytes(), all);
 }
