@@ -248,7 +248,11 @@ impl Head for MetricsHead {
                 dropped += samples.settle_all();
                 writer.push(&name, &labels, &samples);
             }
-            families.insert(name, tenant.tables.read().families().clone());
+            let own = tenant.tables.read().families().clone();
+            // Of a tenant whose names were handed on, and to whom nothing came, the block says nothing.
+            if !found.is_empty() || !own.is_empty() {
+                families.insert(name, own);
+            }
         }
         self.counters.add(dropped);
         Ok(writer.finish(&families))

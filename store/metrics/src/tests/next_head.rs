@@ -33,8 +33,11 @@ proptest! {
     #[test]
     fn it_answers_as_one_that_begins_with_nothing(
         batches in batches_with_extras(),
-        // Which of the batches each head has, and from which of two sources.
-        rounds in proptest::collection::vec(proptest::collection::vec((0..12_usize, any::<bool>()), 0..12), 2..6),
+        // Which of the batches each head has, from which of two sources and of which of two tenants.
+        rounds in proptest::collection::vec(
+            proptest::collection::vec((0..12_usize, any::<bool>(), prop_oneof![5 => Just("t"), 1 => Just("u")]), 0..12),
+            2..6,
+        ),
         span in (-60_i64..4000, 0..5000_i64),
         matchers in matchers(),
     ) {
@@ -43,12 +46,12 @@ proptest! {
         let (mut before, mut before_anew) = (Arc::new(engine.head()), Arc::new(engine.head()));
         for (number, round) in rounds.into_iter().enumerate() {
             let (next, anew) = (Arc::new(engine.next_head(&before)), Arc::new(engine.head()));
-            for (at, source) in round {
+            for (at, source, tenant) in round {
                 let mut batch = batches[at % batches.len()].clone();
                 let help = format!("as round {} says", number + at);
                 let family = Family { name: "up".into(), kind: MetricKind::Gauge, help, unit: String::new() };
                 batch.schema = Arc::new(Schema::new(batch.schema.series.clone(), vec![family]));
-                let section = section("t", if source { "one" } else { "other" }, batch);
+                let section = section(tenant, if source { "one" } else { "other" }, batch);
                 for head in [&next, &anew] {
                     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
                 }
@@ -56,6 +59,7 @@ proptest! {
                 prop_assert_eq!(answers(&[&before, &next], &select), answers(&[&before_anew, &anew], &select));
             }
             prop_assert_eq!(answers(&[&next], &all("t", Vec::new())), answers(&[&anew], &all("t", Vec::new())));
+            prop_assert_eq!(answers(&[&next], &all("u", Vec::new())), answers(&[&anew], &all("u", Vec::new())));
             prop_assert_eq!(answers(&[&before], &select), answers(&[&before_anew], &select));
             prop_assert_eq!(files(&before), files(&before_anew));
             prop_assert_eq!(next.records(), anew.records());
