@@ -186,16 +186,20 @@ impl Head for MetricsHead {
         }
         head_extras::check(&section.header.source, batch)?;
         let tenant = self.tenant(&section.header.tenant);
+        if width == 0 {
+            // Its rows say nothing, and a table for it nothing that the next head could use.
+            let bytes = tenant.tables.write().add_families(&batch.schema);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            return Ok(());
+        }
         let source = &*section.header.source;
         let known = tenant.known_table(source, batch);
         if known.is_none() {
             check_labels(&section.header.source, batch)?;
         }
-        // Rows of no series say nothing.
         let rows: Vec<Row> = batch
             .rows
             .iter()
-            .filter(|_| width > 0)
             .map(|row| Row {
                 arrival: self.arrivals.fetch_add(1, Ordering::Relaxed),
                 timestamp: row.timestamp.div_euclid(MILLISECOND),

@@ -12,7 +12,7 @@ use super::rows::Row;
 /// A source that alternates between more schemas than this looks the oldest up by its hash.
 const RECENT_MAX: usize = 4;
 
-/// An index is left behind when fewer than so many of four of its columns are of tables that the head before has used.
+/// An index is left behind when the tables that the head before has used have less than so many of four parts of its weight.
 const USED_OF_FOUR: usize = 3;
 
 #[derive(Default)]
@@ -22,8 +22,8 @@ pub(super) struct HeadTables {
     /// Tables that a source wrote lately, newest first: a scrape finds its table by comparing, mostly pointers.
     recent: HashMap<String, Vec<u32>>,
     families: BTreeMap<String, Family>,
-    /// Columns of the tables that are used.
-    columns: usize,
+    /// Of the tables that are used.
+    weight: usize,
     /// Rows that came later have this arrival or a later one.
     next_arrival: u64,
 }
@@ -88,17 +88,18 @@ impl HeadTables {
         }
         if self.rows[at].is_none() {
             self.rows[at] = Some(Vec::new());
-            let width = index.width(table);
-            self.columns += width;
+            let weight = index.weight_of(table);
+            self.weight += weight;
             bytes += made.unwrap_or_else(|| {
-                handed_on = share(index, width);
+                handed_on = share(index, weight);
                 handed_on
             });
         }
         NewUse { bytes, handed_on }
     }
 
-    fn add_families(&mut self, schema: &Schema) -> usize {
+    /// How many bytes more that takes.
+    pub(super) fn add_families(&mut self, schema: &Schema) -> usize {
         let mut bytes = 0;
         for family in &schema.families {
             let before = self.families.insert(family.name.clone(), family.clone());
@@ -133,12 +134,12 @@ impl HeadTables {
 
     /// What this one counts of an index that the next head goes on with. `None` where so much of it is gone that the next begins anew.
     pub(super) fn bytes_handed_on(&self, index: &Index) -> Option<usize> {
-        let (all, own) = (index.columns(), self.columns);
+        let (all, own) = (index.weight(), self.weight);
         (own > 0 && own * 4 >= all * USED_OF_FOUR).then(|| share(index, own))
     }
 }
 
-/// What so many columns have of an index' memory.
-fn share(index: &Index, columns: usize) -> usize {
-    (index.memory() as u128 * columns as u128 / index.columns().max(1) as u128) as usize
+/// What tables of this weight have of an index' memory.
+fn share(index: &Index, weight: usize) -> usize {
+    (index.memory() as u128 * weight as u128 / index.weight().max(1) as u128) as usize
 }

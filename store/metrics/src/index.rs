@@ -274,14 +274,13 @@ impl Index {
         &self.tables[table as usize].schema
     }
 
-    /// Columns of all tables.
-    pub(super) fn columns(&self) -> usize {
-        self.places.len()
+    /// Of all tables: what is compared of an index to say how much of it is in use. A table counts as a column.
+    pub(super) fn weight(&self) -> usize {
+        self.places.len() + self.tables.len()
     }
 
-    /// Columns of a table.
-    pub(super) fn width(&self, table: u32) -> usize {
-        self.tables[table as usize].schema.series.len()
+    pub(super) fn weight_of(&self, table: u32) -> usize {
+        self.tables[table as usize].schema.series.len() + 1
     }
 
     /// Memory that it holds, roughly.

@@ -128,3 +128,35 @@ fn what_a_head_goes_on_with_is_counted_once() {
     drop(third);
     assert_eq!(fourth.handed_on_bytes(), all);
 }
+
+#[test]
+fn tables_without_columns_do_not_pile_up() {
+    let engine = MetricsEngine::default();
+    let (mut head, mut plain) = (engine.head(), engine.head());
+    for round in 0..3 {
+        for one in 0..50 {
+            let target = format!("{round}-{one}");
+            let rows = vec![row(1, &[])];
+            insert(&head, "t", batch(&[("job", &target)], &[], rows));
+        }
+        scrape(&head, 0..1);
+        scrape(&plain, 0..1);
+        assert_eq!(head.records(), plain.records());
+        assert_eq!(head.families("t").len(), 1, "its families are told");
+        (head, plain) = (engine.next_head(&head), engine.next_head(&plain));
+        assert_eq!(head.handed_on_bytes(), plain.handed_on_bytes());
+    }
+}
+
+#[test]
+fn tables_of_few_columns_weigh_more_than_these() {
+    let engine = MetricsEngine::default();
+    let first = engine.head();
+    scrape(&first, 0..1);
+    // A third of what is there.
+    (0..25).for_each(|one| insert(&first, "t", batch(&[("job", &format!("{one}"))], &[&[(NAME, "up")]], vec![row(1, &[1.0])])));
+    let second = engine.next_head(&first);
+    assert!(second.knows_as(&first));
+    scrape(&second, 0..1);
+    assert!(!engine.next_head(&second).knows_as(&second));
+}
