@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::RwLock;
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, shared};
 use weir_model::metric::{Family, MetricBatch};
@@ -161,7 +161,7 @@ impl MetricsHead {
         if let Some(known) = tenants.get(name) {
             return Arc::clone(known);
         }
-        self.add_tenant(&mut tenants, name, Arc::new(Names::new(Index::new(self.selected, &self.room))))
+        self.add_tenant(&mut tenants, name, Arc::new(Names::new(Index::new(self.selected), &self.room)))
     }
 
     fn add_tenant(&self, tenants: &mut BTreeMap<String, Arc<TenantHead>>, name: &str, names: Arc<Names>) -> Arc<TenantHead> {
@@ -316,26 +316,25 @@ impl TenantHead {
         (matchers, visible): (&[Matcher], &Visible),
         rows: (Rows, impl Fn(&Row) -> bool),
     ) -> Result<HeadSeries, StoreError> {
-        let index = self.names.index.read();
-        let series = index.matching(matchers, &used, visible)?;
-        Ok(self.with_rows((index, used), series, rows))
+        let series = self.names.matching(matchers, &used, visible)?;
+        Ok(self.with_rows(used, series, rows))
     }
 
     /// All series in the order of a block.
     fn all(&self) -> HeadSeries {
         self.names.prepare_all();
         let used = self.tables.read().used();
-        let index = self.names.index.read();
-        let series = index.in_block_order(&used);
-        self.with_rows((index, used), series, (Rows::All, |_| true))
+        let ids = self.names.index.read().in_block_order(&used);
+        self.with_rows(used, OrderedSeries { ids, ..OrderedSeries::default() }, (Rows::All, |_| true))
     }
 
     fn with_rows(
         &self,
-        (index, used): (RwLockReadGuard<'_, Index>, UsedTables),
+        used: UsedTables,
         series: OrderedSeries,
         (wanted, in_range): (Rows, impl Fn(&Row) -> bool),
     ) -> HeadSeries {
+        let index = self.names.index.read();
         let (mut found, numbers) = HeadSeries::new(&self.names, series, |id| index.places(id, &used));
         drop(index);
         // A scrape waits only while rows are copied. Those that came since are left out: of a series that has moved to a table that was

@@ -1,5 +1,5 @@
 //! What heads know of names, one tenant's: tables, series and who carries which label. A series' labels are its table's target
-//! and its column of the schema, put together when somebody asks and then kept (`kept_labels.rs`).
+//! and its column of the schema, put together when somebody asks (`names.rs`).
 //!
 //! A head goes on with the index of the one before it (`head.rs`), so it has series of which either may have no samples: those of tables
 //! that `used` does not have.
@@ -14,12 +14,9 @@ use weir_model::intern::{self, hash};
 use weir_model::label::{Labels, Matcher, NAME};
 use weir_model::memory::table_entry;
 use weir_model::metric::{MetricBatch, Schema};
-use weir_model::scope::Visible;
 
 use super::head_postings::{HeadPostings, Neighbour, OrderBy, OrderKeys};
 use super::head_tables::UsedTables;
-use super::kept_labels::{KeptLabels, LabelRoom};
-use super::names::OrderedSeries;
 use super::order::KeptOrder;
 use super::postings;
 use weir_blocks::StoreError;
@@ -29,6 +26,7 @@ const NONE: u32 = u32::MAX;
 
 /// Fewer than one series in so many are made and sorted for the query; more are kept, and picked from the order of all.
 const FEW_ONE_IN: u64 = 16;
+
 pub(super) struct Index {
     /// No postings: every series passes.
     selected: bool,
@@ -42,7 +40,6 @@ pub(super) struct Index {
     series: Vec<SeriesEntry>,
     places: Vec<PlaceEntry>,
     postings: HeadPostings,
-    kept: KeptLabels,
     /// Of labels, as queries have them.
     by_label_order: KeptOrder,
     /// As blocks have it.
@@ -55,6 +52,13 @@ pub(super) struct Index {
 struct Table {
     target: Labels,
     schema: Arc<Schema>,
+}
+
+/// Series that pass.
+pub(super) struct Matched {
+    pub ids: Vec<u32>,
+    /// By labels, which few are not.
+    pub are_ordered: bool,
 }
 
 /// Its places are a list from `first` to `last`, mostly of one.
@@ -71,7 +75,7 @@ struct PlaceEntry {
 }
 
 impl Index {
-    pub(super) fn new(selected: bool, room: &Arc<LabelRoom>) -> Self {
+    pub(super) fn new(selected: bool) -> Self {
         Self {
             selected,
             tables: Vec::new(),
@@ -81,7 +85,6 @@ impl Index {
             series: Vec::new(),
             places: Vec::new(),
             postings: HeadPostings::default(),
-            kept: KeptLabels::new(room),
             by_label_order: KeptOrder::default(),
             block_order: KeptOrder::default(),
             state: RandomState::default(),
@@ -143,35 +146,28 @@ impl Index {
         names.then_with(|| self.pairs(a).cmp(self.pairs(b)))
     }
 
-    /// Series of used tables that pass all matchers and may be seen, ascending by labels.
-    pub(super) fn matching(
-        &self,
-        matchers: &[Matcher],
-        used: &UsedTables,
-        visible: &Visible,
-    ) -> Result<OrderedSeries, StoreError> {
+    /// Series of used tables that pass all matchers.
+    pub(super) fn matching(&self, matchers: &[Matcher], used: &UsedTables) -> Result<Matched, StoreError> {
         let ids = self.ids(matchers)?;
-        let is_used = |id: u32| self.places(id, used).next().is_some();
+        let is_used = |id: &u32| self.places(*id, used).next().is_some();
         if self.are_few(&ids) {
-            let made = ids.iter().filter(|id| is_used(*id)).map(|id| (self.make_labels(id), id));
-            let mut few: Vec<_> = made.filter(|(labels, _)| visible.passes(labels)).collect();
-            few.sort_by(|a, b| a.0.cmp(&b.0));
-            let (labels, ids) = few.into_iter().unzip();
-            return Ok(OrderedSeries { ids, labels, slots: None });
+            return Ok(Matched { ids: ids.iter().filter(is_used).collect(), are_ordered: false });
         }
         let order = self.order(OrderBy::Labels);
-        let slots = self.kept.open(self.series.len());
         let is_all = ids.len() == order.len() as u64;
-        let is_seen = |id: u32| visible.is_all() || visible.passes(&self.make_labels(id));
-        let passes = |id: &u32| (is_all || ids.contains(*id)) && is_used(*id) && is_seen(*id);
-        Ok(OrderedSeries { ids: order.iter().copied().filter(passes).collect(), labels: Vec::new(), slots })
+        let passes = |id: &u32| (is_all || ids.contains(*id)) && is_used(id);
+        Ok(Matched { ids: order.iter().copied().filter(passes).collect(), are_ordered: true })
+    }
+
+    /// Series that there are, whoever has used their tables.
+    pub(super) fn series(&self) -> usize {
+        self.series.len()
     }
 
     /// Series of used tables in the order of a block.
-    pub(super) fn in_block_order(&self, used: &UsedTables) -> OrderedSeries {
+    pub(super) fn in_block_order(&self, used: &UsedTables) -> Vec<u32> {
         let is_used = |id: &u32| self.places(*id, used).next().is_some();
-        let ids = self.order(OrderBy::NameThenLabels).iter().copied().filter(is_used).collect();
-        OrderedSeries { ids, ..OrderedSeries::default() }
+        self.order(OrderBy::NameThenLabels).iter().copied().filter(is_used).collect()
     }
 
     /// Where a series may have samples: tables and columns.
@@ -322,15 +318,14 @@ mod tests {
     }
 
     fn all_labels(index: &Index, used: &UsedTables) -> Vec<Labels> {
-        let found = index.matching(&[], used, &Visible::default()).unwrap();
-        let slots = found.slots.expect("room");
-        found.ids.iter().map(|id| slots.get(*id, || index.make_labels(*id))).collect()
+        let found = index.matching(&[], used).unwrap();
+        assert!(found.are_ordered);
+        found.ids.iter().map(|id| index.make_labels(*id)).collect()
     }
 
     #[test]
-    fn series_come_in_the_order_of_their_labels_and_what_is_kept_of_them_is_counted() {
-        let room = Arc::default();
-        let mut index = Index::new(false, &room);
+    fn series_come_in_the_order_of_their_labels() {
+        let mut index = Index::new(false);
         let used = UsedTables::all(4);
         for (table, own) in [(0, 0..200), (1, 150..300), (2, 290..400), (3, 396..406)] {
             let target = Labels::from_pairs([("job", "one"), ("Job", "two")]);
@@ -338,20 +333,18 @@ mod tests {
             let mut expected: Vec<Labels> = (0..[200, 300, 400, 406][table as usize]).map(|i| target.merged(&set(i))).collect();
             expected.sort();
             assert_eq!(all_labels(&index, &used), expected);
-            let kept: usize = expected.iter().map(Labels::memory).sum();
-            assert!((kept..kept + 64 * expected.len()).contains(&room.bytes()), "of {} series", expected.len());
             expected.sort_by(series_order);
             let order = index.order(OrderBy::NameThenLabels);
             assert_eq!(order.iter().map(|id| index.make_labels(*id)).collect::<Vec<_>>(), expected);
         }
         let matcher = Matcher::new("z", MatchOp::Regex, "3|17|399").unwrap();
-        let few = index.matching(&[matcher], &used, &Visible::default()).unwrap().labels;
-        assert!(few.len() == 3 && few.is_sorted_by(|a, b| a < b), "{few:?}");
+        let few = index.matching(&[matcher], &used).unwrap();
+        assert!(few.ids.len() == 3 && !few.are_ordered);
     }
 
     #[test]
     fn series_that_come_while_others_are_sorted_are_put_in() {
-        let mut index = Index::new(false, &Arc::default());
+        let mut index = Index::new(false);
         let by = OrderBy::Labels;
         index.table(&batch(&Labels::EMPTY, 0..200));
         let few = [Matcher::equal("z", "7")];
