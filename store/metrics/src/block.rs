@@ -46,7 +46,9 @@ pub struct MetricsBlock {
     layout: Layout,
     extras: Extras,
     families: Families,
-    kept: KeptLabels,
+    /// Of each tenant; nobody has asked for those of most.
+    kept: Box<[OnceLock<KeptLabels>]>,
+    room: Arc<LabelRoom>,
     in_label_order: OnceLock<bool>,
 }
 
@@ -90,6 +92,7 @@ impl MetricsBlock {
         };
         let families = parse_families(&unpack(&file, FAMILIES)?).map_err(wrong(FAMILIES))?;
         let SeriesTable { tenants, resolutions, pairs, ends: pair_ends } = series;
+        let kept = tenants.iter().map(|_| OnceLock::new()).collect();
         Ok(Self {
             file,
             symbols,
@@ -103,7 +106,8 @@ impl MetricsBlock {
             layout,
             extras,
             families,
-            kept: KeptLabels::new(room),
+            kept,
+            room: Arc::clone(room),
             in_label_order: OnceLock::new(),
         })
     }
@@ -190,9 +194,11 @@ impl MetricsBlock {
         postings::matching(self, all, matchers)
     }
 
-    /// See [`super::kept_labels`].
-    pub(super) fn kept(&self) -> &KeptLabels {
-        &self.kept
+    /// See [`super::kept_labels`]; with the numbers of the tenant's series.
+    pub(super) fn kept(&self, tenant: &str) -> Option<(&KeptLabels, Range<u32>)> {
+        let place = self.tenants.binary_search_by(|(own, _)| own.as_str().cmp(tenant)).ok()?;
+        let kept = self.kept[place].get_or_init(|| KeptLabels::new(&self.room));
+        Some((kept, self.tenants[place].1.clone()))
     }
 
     /// The labels of a series, which exists, as numbers of pairs: series in the order of these are in the order of their labels.

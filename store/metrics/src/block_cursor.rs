@@ -38,7 +38,7 @@ impl Segment<MetricsPlan> for MetricsBlock {
                 Ok(ids) => ids,
                 Err(error) => return Box::new(std::iter::once(Err(error.into()))),
             };
-            let labels = BlockLabels::new(&self, ids.len());
+            let labels = BlockLabels::new(&self, &plan.tenant, ids.len());
             if plan.wanted == Wanted::Labels {
                 return Box::new(ids.into_iter().map(move |id| Ok((labels.get(id), StoredSeries::Unread))));
             }

@@ -1,6 +1,7 @@
 //! Label sets of heads and blocks that readers asked for, kept so that the next query finds them made: those of a process within one
 //! bound. Nothing is held before the first. Called by [`super::index`] and [`super::block`].
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -112,6 +113,10 @@ impl KeptLabels {
             return known;
         }
         let is_new = known.is_none();
+        if slots_bytes(series) > self.room.bytes_max / 2 {
+            // Others would go for places that leave no room for what is put there.
+            return known;
+        }
         drop(known);
         if is_new {
             self.room.make_room(slots_bytes(series) + series * LABELS_BYTES);
@@ -171,25 +176,26 @@ impl LabelSlots {
     }
 }
 
-/// Label sets of a block for one query; they stay with the block while there is room.
+/// Label sets of a tenant in a block for one query; they stay with the block while there is room.
 pub(super) struct BlockLabels {
     block: Arc<MetricsBlock>,
-    slots: Option<Arc<LabelSlots>>,
+    /// With the number of the tenant's first series.
+    slots: Option<(Arc<LabelSlots>, u32)>,
 }
 
 impl BlockLabels {
     /// For a query that asks for so many of them.
-    pub(super) fn new(block: &Arc<MetricsBlock>, wanted: usize) -> Self {
-        let series = block.series() as usize;
-        let are_few = wanted.saturating_mul(FEW_ONE_IN) < series;
-        let slots = if are_few { None } else { block.kept().open(series) };
+    pub(super) fn new(block: &Arc<MetricsBlock>, tenant: &str, wanted: usize) -> Self {
+        let are_few = |series: &Range<u32>| wanted.saturating_mul(FEW_ONE_IN) < series.len();
+        let kept = block.kept(tenant).filter(|(_, series)| !are_few(series));
+        let slots = kept.and_then(|(kept, series)| Some((kept.open(series.len())?, series.start)));
         Self { block: Arc::clone(block), slots }
     }
 
-    /// Those of a series, which exists.
+    /// Those of a series of the tenant.
     pub(super) fn get(&self, id: u32) -> Labels {
         match &self.slots {
-            Some(slots) => slots.get(id, || self.block.make_labels(id)),
+            Some((slots, first)) => slots.get(id - first, || self.block.make_labels(id)),
             None => self.block.make_labels(id),
         }
     }
@@ -208,6 +214,11 @@ fn slots_bytes(series: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use weir_blocks::blob::MemoryBlob;
+    use weir_model::wire::Kind;
+
+    use super::super::samples::Samples;
+    use super::super::writer::{BlockWriter, Families};
     use super::*;
 
     fn labels(id: u32) -> Labels {
@@ -273,5 +284,36 @@ mod tests {
         let after = kept.open(SERIES + 1).unwrap();
         assert_eq!(after.get(7, || panic!("it is made")), labels(7));
         assert_eq!(after.get(SERIES as u32, || labels(1)), labels(1), "beyond, it is made");
+    }
+
+    #[test]
+    fn places_that_would_take_most_of_the_room_cost_others_nothing() {
+        const SERIES: usize = 100;
+        let one = slots_bytes(SERIES) + labels(0).memory();
+        let room = Arc::new(LabelRoom::new(3 * one));
+        let (old, large) = (KeptLabels::new(&room), KeptLabels::new(&room));
+        old.open(SERIES).unwrap().get(0, || labels(0));
+        (0..=RECENT_OPENINGS).for_each(|_| drop(large.open(2 * SERIES)));
+        assert_eq!(room.bytes(), one);
+        assert_eq!(old.open(SERIES).unwrap().get(0, || panic!("it is made")), labels(0));
+    }
+
+    #[test]
+    fn of_a_block_each_tenant_has_places_for_its_own_series() {
+        let mut writer = BlockWriter::default();
+        let samples = Samples { timestamps: vec![1], values: vec![0.5], ..Samples::default() };
+        for (tenant, series) in [("large", 2000), ("small", 20)] {
+            (0..series).for_each(|id| writer.push(tenant, &labels(id), &samples));
+        }
+        let built = writer.finish(&Families::new()).remove(0);
+        let room = Arc::new(LabelRoom::default());
+        let blob = Arc::new(MemoryBlob::new("metrics/0/test", built.data.encode(Kind::Metrics)));
+        let block = Arc::new(MetricsBlock::open_within(blob, &room).unwrap());
+        let own = BlockLabels::new(&block, "small", 20);
+        (0..20).for_each(|id| assert_eq!(own.get(2000 + id), labels(id)));
+        let all = slots_bytes(20) + (0..20).map(|id| labels(id).memory()).sum::<usize>();
+        assert_eq!(room.bytes(), all);
+        let again = BlockLabels::new(&block, "small", 20).slots.unwrap().0;
+        assert_eq!(again.get(7, || panic!("it is made")), labels(7));
     }
 }

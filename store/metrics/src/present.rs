@@ -39,7 +39,7 @@ impl<'a> Source<'a> {
     pub(super) fn of_block(block: Arc<MetricsBlock>, plan: &MetricsPlan, coverage: &mut Coverage) -> Option<Self> {
         match block_cursor::ids(&block, plan) {
             Ok(ids) => {
-                let labels = BlockLabels::new(&block, ids.len());
+                let labels = BlockLabels::new(&block, &plan.tenant, ids.len());
                 Some(Self::Block(block, ids, labels))
             }
             Err(error) => {
