@@ -2,7 +2,7 @@
 //! bound. Nothing is held before the first. Called by [`super::index`] and [`super::block`].
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -32,7 +32,7 @@ pub(super) struct LabelRoom {
     bytes_max: usize,
     bytes: AtomicUsize,
     openings: AtomicU64,
-    /// Guards who has something kept; held while room is made.
+    /// Guards who may have something kept; held while it is looked for what was opened longest ago.
     holders: Mutex<Vec<Weak<Holder>>>,
 }
 
@@ -46,6 +46,8 @@ pub(super) struct KeptLabels {
 struct Holder {
     /// Which opening was the last of this one.
     opened: AtomicU64,
+    /// Among those of the room.
+    is_listed: AtomicBool,
     /// Guards which slots are in use; readers take the pointer along.
     slots: RwLock<Option<Arc<LabelSlots>>>,
 }
@@ -84,18 +86,52 @@ impl LabelRoom {
         self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Lets go of what was opened longest ago until so many bytes are free, or what is left is in use.
+    /// Lets go of what was opened longest ago until so many bytes are free, or what is left was opened lately.
     fn make_room(&self, bytes: usize) {
         let wanted = bytes.min(self.bytes_max / 2);
-        let mut holders = self.holders.lock();
-        holders.retain(|holder| holder.upgrade().is_some_and(|holder| holder.slots.read().is_some()));
-        let now = self.openings.load(Ordering::Relaxed);
-        while self.bytes.load(Ordering::Relaxed) + wanted > self.bytes_max {
-            let known = holders.iter().filter_map(Weak::upgrade).filter(|holder| holder.slots.read().is_some());
-            let oldest = known.min_by_key(|holder| holder.opened.load(Ordering::Relaxed));
-            let Some(oldest) = oldest.filter(|own| own.opened.load(Ordering::Relaxed) + RECENT_OPENINGS < now) else { return };
-            oldest.slots.write().take();
+        let lacking = (self.bytes.load(Ordering::Relaxed) + wanted).saturating_sub(self.bytes_max);
+        // Hundreds of thousands of label sets may be freed here, with no lock held.
+        drop(self.oldest(lacking));
+    }
+
+    /// Takes so many bytes of what was opened longest ago. They count as free, even if a query that has opened them uses them still: what
+    /// others keep would free nothing sooner.
+    fn oldest(&self, bytes: usize) -> Vec<Arc<LabelSlots>> {
+        if bytes == 0 {
+            return Vec::new();
         }
+        let holders = self.holders.lock();
+        let mut known: Vec<(u64, Arc<Holder>)> = holders
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|holder| (holder.opened.load(Ordering::Relaxed), holder))
+            .filter(|(opened, _)| opened + RECENT_OPENINGS < self.openings.load(Ordering::Relaxed))
+            .collect();
+        known.sort_unstable_by_key(|(opened, _)| *opened);
+        let (mut taken, mut free) = (Vec::new(), 0);
+        for (_, holder) in &known {
+            if free >= bytes {
+                break;
+            }
+            let slots = holder.slots.write().take();
+            free += slots.as_ref().map_or(0, |slots| slots.memory());
+            taken.extend(slots);
+        }
+        // Before `known`, whose head or block may have gone meanwhile.
+        drop(holders);
+        taken
+    }
+
+    /// What the holder keeps may be let go of from now on.
+    fn list(&self, holder: &Arc<Holder>) {
+        if holder.is_listed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut holders = self.holders.lock();
+        if holders.len() == holders.capacity() {
+            holders.retain(|holder| holder.strong_count() > 0);
+        }
+        holders.push(Arc::downgrade(holder));
     }
 }
 
@@ -132,7 +168,7 @@ impl KeptLabels {
         let opened = own.clone();
         drop(own);
         if is_new && opened.is_some() {
-            self.room.holders.lock().push(Arc::downgrade(&self.own));
+            self.room.list(&self.own);
         }
         opened
     }
@@ -154,6 +190,10 @@ impl LabelSlots {
 
     fn len(&self) -> usize {
         self.0.last().map_or(0, |run| run.first + run.labels.len())
+    }
+
+    fn memory(&self) -> usize {
+        self.0.iter().map(|run| run.memory()).sum()
     }
 
     /// Those of a series; kept when there is room.
@@ -201,10 +241,15 @@ impl BlockLabels {
     }
 }
 
+impl SlotRun {
+    fn memory(&self) -> usize {
+        slots_bytes(self.labels.len()) + self.bytes.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for SlotRun {
     fn drop(&mut self) {
-        let bytes = slots_bytes(self.labels.len()) + self.bytes.load(Ordering::Relaxed);
-        self.room.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.room.bytes.fetch_sub(self.memory(), Ordering::Relaxed);
     }
 }
 
@@ -296,6 +341,23 @@ mod tests {
         (0..=RECENT_OPENINGS).for_each(|_| drop(large.open(2 * SERIES)));
         assert_eq!(room.bytes(), one);
         assert_eq!(old.open(SERIES).unwrap().get(0, || panic!("it is made")), labels(0));
+    }
+
+    #[test]
+    fn no_more_goes_because_a_query_uses_what_went() {
+        const SERIES: usize = 100;
+        let room = Arc::new(LabelRoom::new(4 * slots_bytes(SERIES)));
+        let old: Vec<KeptLabels> = (0..3).map(|_| KeptLabels::new(&room)).collect();
+        let in_use = old[0].open(SERIES).unwrap();
+        old[1..].iter().for_each(|kept| drop(kept.open(SERIES)));
+        (0..=RECENT_OPENINGS).for_each(|_| drop(old[2].open(SERIES)));
+        // Twice its places are wanted, with the label sets: one has to go.
+        let new = KeptLabels::new(&room);
+        assert!(new.open(SERIES).is_some());
+        let is_kept = |kept: &KeptLabels| kept.own.slots.read().is_some();
+        assert_eq!(old.iter().map(is_kept).collect::<Vec<_>>(), [false, true, true]);
+        drop(in_use);
+        assert_eq!(room.bytes(), 3 * slots_bytes(SERIES));
     }
 
     #[test]
