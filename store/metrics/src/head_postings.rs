@@ -58,6 +58,11 @@ pub(super) enum OrderBy {
 pub(super) struct OrderKeys(Vec<(u128, u32)>);
 
 impl OrderKeys {
+    /// Series.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// As far as the keys say: nothing else is looked at.
     pub(super) fn sort(&mut self) {
         self.0.sort_unstable();

@@ -17,7 +17,7 @@ use weir_model::metric::{MetricBatch, Schema};
 
 use super::head_postings::{HeadPostings, Neighbour, OrderBy, OrderKeys};
 use super::head_tables::UsedTables;
-use super::order::KeptOrder;
+use super::order::{self, KeptOrder};
 use super::postings;
 use weir_blocks::StoreError;
 
@@ -131,6 +131,11 @@ impl Index {
     pub(super) fn set_order(&self, by: OrderBy, sorted: OrderKeys) {
         let compare = |a: u32, b: u32| self.compare(by, a, b);
         self.kept_order(by).set(|| (sorted.into_order(compare), self.series.len()), compare);
+    }
+
+    /// Whether few series have come since the keys were made.
+    pub(super) fn are_nearly_all(&self, keys: &OrderKeys) -> bool {
+        order::are_nearly_all(keys.len(), self.series.len())
     }
 
     /// All series in an order.

@@ -321,7 +321,8 @@ mod tests {
     #[test]
     fn one_more_series_in_a_full_room_gives_up_nothing() {
         const SERIES: usize = 100;
-        let room = Arc::new(LabelRoom::new(slots_bytes(SERIES) + (0..SERIES as u32).map(|id| labels(id).memory()).sum::<usize>()));
+        let room =
+            Arc::new(LabelRoom::new(slots_bytes(SERIES) + (0..SERIES as u32).map(|id| labels(id).memory()).sum::<usize>()));
         let kept = KeptLabels::new(&room);
         let slots = kept.open(SERIES).unwrap();
         (0..SERIES as u32).for_each(|id| drop(slots.get(id, || labels(id))));

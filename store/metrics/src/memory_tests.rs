@@ -14,7 +14,9 @@ use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Exemplar, Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::scope::Scope;
-use weir_model::select::{Budget, MemoryBudget, MetricReader, MetricSelect, NoBudget, ReadError, Series, each_series, read_series};
+use weir_model::select::{
+    Budget, MemoryBudget, MetricReader, MetricSelect, NoBudget, ReadError, Series, each_series, read_series,
+};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::samples::Samples;

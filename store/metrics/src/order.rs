@@ -20,10 +20,15 @@ pub(super) struct KeptOrder {
     before: Vec<u32>,
 }
 
+/// Whether the others of so many series are few enough to be put into an order of so many.
+pub(super) fn are_nearly_all(ordered: usize, series: usize) -> bool {
+    (series - ordered) * NEW_ONE_IN < series
+}
+
 impl KeptOrder {
     /// Whether there is an order, or one that the new ones of so many series are put into.
     pub(super) fn is_kept(&self, series: usize) -> bool {
-        self.current.get().is_some() || (series - self.before.len()) * NEW_ONE_IN < series
+        self.current.get().is_some() || are_nearly_all(self.before.len(), series)
     }
 
     /// The order of so many series; `keys` are what all of them are sorted by.

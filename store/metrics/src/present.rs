@@ -51,10 +51,7 @@ impl<'a> Source<'a> {
 
     fn series(&self) -> Entries<'_> {
         match self {
-            Self::Head(found) => {
-                let all = (0..).zip(found.series.iter());
-                Box::new(all.map(|(at, (labels, _))| Ok((labels, at))))
-            }
+            Self::Head(found) => Box::new(found.series.with_labels().map(|(at, labels)| Ok((labels, at as u32)))),
             Self::Block(_, ids, labels) => Box::new(ids.iter().map(|id| Ok((labels.get(*id), *id)))),
         }
     }

@@ -33,7 +33,7 @@ impl Row {
 }
 
 /// Series of a head that a reader asked for; rows are shared with the head, nothing is locked. Label sets that are not kept are made when
-/// they are asked for, one at a time.
+/// they are asked for, some at a time.
 #[derive(Default)]
 pub struct HeadSeries {
     /// `None` where there are no series.
@@ -45,6 +45,29 @@ pub struct HeadSeries {
     ends: Vec<u32>,
     /// Rows in the range that was asked for, of each table, as they arrived.
     rows: Vec<Vec<Row>>,
+}
+
+/// Label sets of the series that have rows, one after the other. Some are made at a time: a scrape that brings new series waits for these
+/// alone, and the index is locked once for them.
+#[derive(Default)]
+pub(super) struct PulledLabels {
+    made: std::vec::IntoIter<(usize, Labels)>,
+    /// What is made next is from here on.
+    next: usize,
+}
+
+impl PulledLabels {
+    /// The place and labels of the next.
+    pub(super) fn next(&mut self, found: &HeadSeries) -> Option<(usize, Labels)> {
+        if let Some(made) = self.made.next() {
+            return Some(made);
+        }
+        let places = (self.next..found.len()).filter(|at| found.has_rows(*at));
+        let made = found.series.labels(places, found.names.as_ref()?);
+        self.next = made.last()?.0 + 1;
+        self.made = made.into_iter();
+        self.made.next()
+    }
 }
 
 impl HeadSeries {
@@ -89,9 +112,14 @@ impl HeadSeries {
         self.ends.is_empty()
     }
 
-    /// The labels of a series.
-    pub fn labels(&self, at: usize) -> Labels {
-        self.names.as_ref().map_or(Labels::EMPTY, |names| self.series.labels(at, names))
+    /// Series that have rows, each with its labels.
+    pub(super) fn with_labels(&self) -> impl Iterator<Item = (usize, Labels)> {
+        let mut pulled = PulledLabels::default();
+        std::iter::from_fn(move || pulled.next(self))
+    }
+
+    fn has_rows(&self, at: usize) -> bool {
+        self.places(at).into_iter().flatten().any(|(table, _)| !self.rows(*table).is_empty())
     }
 
     /// The places of a series.
@@ -101,8 +129,9 @@ impl HeadSeries {
         Some(&self.places[start as usize..end as usize])
     }
 
+    /// Series that have rows: labels and places.
     pub fn iter(&self) -> impl Iterator<Item = (Labels, &[(u32, u32)])> {
-        (0..self.len()).filter_map(|at| Some((self.labels(at), self.places(at)?)))
+        self.with_labels().filter_map(|(at, labels)| Some((labels, self.places(at)?)))
     }
 
     /// Memory that is not the head's own.
