@@ -7,7 +7,7 @@ use weir_blocks::engine::{BlockCost, Engine};
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
 use weir_model::config::{ByteSize, duration};
-use weir_model::limits::{check_downsampling_age, check_downsampling_ages};
+use weir_model::limits::{check_downsampling_age, is_never_finer};
 use weir_model::wire::Kind;
 use weir_traces::TracesEngine;
 
@@ -202,8 +202,9 @@ impl AggregatorConfig {
         for (resolution, age) in [("5m", fine), ("1h", coarse)] {
             check_downsampling_age(*age).map_err(|error| format!("downsampling.resolution_{resolution}_after {error}"))?;
         }
-        check_downsampling_ages(*fine, *coarse)
-            .map_err(|error| format!("downsampling.resolution_1h_after {error} downsampling.resolution_5m_after"))?;
+        if is_never_finer(*fine, *coarse) {
+            return Err("downsampling.resolution_1h_after must be longer than downsampling.resolution_5m_after".into());
+        }
         if self.tick < Duration::from_secs(1) {
             return Err("tick must be at least 1s".into());
         }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use tenant::{
     IngestionLimits, LabelLimits, LogLimits, MetricLimits, QueryLimits, RetentionStream, TenantLimits, TraceLimits,
-    check_downsampling_age, check_downsampling_ages,
+    check_downsampling_age, is_never_finer,
 };
 
 /// A file of overrides as it is written: `[defaults]`, and `[tenants."shop"]` with what is different there.

@@ -206,10 +206,9 @@ pub fn check_downsampling_age(age: Duration) -> Result<(), String> {
     if age.is_zero() || age >= DOWNSAMPLING_AGE_MIN { Ok(()) } else { Err("must be at least 2h, or 0s for never".into()) }
 }
 
-/// Of 5 minutes and of an hour: else samples never have the finer one. Errors with the beginning of a sentence, which the key of the first ends.
-pub fn check_downsampling_ages(fine: Duration, coarse: Duration) -> Result<(), String> {
-    let is_told = fine.is_zero() || coarse.is_zero() || coarse > fine;
-    if is_told { Ok(()) } else { Err("must be longer than".into()) }
+/// Whether samples of these ages, of 5 minutes and of an hour, never have the finer resolution, as they have the coarser one before.
+pub fn is_never_finer(fine: Duration, coarse: Duration) -> bool {
+    !fine.is_zero() && !coarse.is_zero() && coarse <= fine
 }
 
 impl TenantLimits {
@@ -271,8 +270,9 @@ impl TenantLimits {
         }
         let never = Duration::ZERO;
         let MetricLimits { resolution_5m_after: fine, resolution_1h_after: coarse, .. } = self.metrics;
-        check_downsampling_ages(fine.unwrap_or(never), coarse.unwrap_or(never))
-            .map_err(|error| format!("metrics.resolution_1h_after: {error} metrics.resolution_5m_after"))?;
+        if is_never_finer(fine.unwrap_or(never), coarse.unwrap_or(never)) {
+            return Err("metrics.resolution_1h_after: must be longer than metrics.resolution_5m_after".into());
+        }
         let bytes = |size: Option<ByteSize>| size.map(ByteSize::to_u64);
         let nanos = |time: Option<Duration>| time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         above_zero(&[

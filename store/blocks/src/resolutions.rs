@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_model::limits::{Limits, Overrides, TenantLimits, check_downsampling_ages};
+use weir_model::limits::{Limits, Overrides, TenantLimits, is_never_finer};
 use weir_model::wire::Kind;
 
 /// Seconds of the resolutions that there are, finest first, as in Thanos.
@@ -52,7 +52,7 @@ impl TenantResolutions {
         let all = std::iter::once(("", &*defaults)).chain(overrides.tenants());
         let is_never = |limits: &TenantLimits| {
             let [fine, coarse] = self.ages_of(limits);
-            check_downsampling_ages(fine, coarse).is_err()
+            is_never_finer(fine, coarse)
         };
         all.filter(|(_, limits)| is_never(limits)).map(|(tenant, _)| tenant.to_owned()).collect()
     }

@@ -46,6 +46,8 @@ mod merge;
 mod names;
 mod order;
 mod pieces;
+#[cfg(test)]
+mod pieces_tests;
 mod plan;
 mod postings;
 mod present;
