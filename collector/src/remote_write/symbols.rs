@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(many.prints.len(), PRINTS_MAX);
         // In the second place those fall where one of the same number less the step of a place does in the first.
         let shares =
-            |slot: u32, place: u32, turn: u32| (slot ^ place * PLACE_STEP) % PRINTS_MAX as u32 + turn * PRINTS_MAX as u32;
+            |slot: u32, place: u32, turn: u32| (slot ^ (place * PLACE_STEP)) % PRINTS_MAX as u32 + turn * PRINTS_MAX as u32;
         for list in [[shares(5, 0, 0), shares(5, 1, 1)], [shares(5, 0, 1), shares(5, 1, 0)], [shares(5, 0, 2), shares(5, 1, 2)]] {
             assert!(std::ptr::eq(many.print(list[0], 0), many.print(list[1], 1)));
             let few = list.map(|reference| texts[reference as usize].as_slice());
