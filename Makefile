@@ -89,6 +89,9 @@ soak: ## Memory of weir under a node's steady load; draws target/soak.svg (MINUT
 	cargo build --release --locked -p weir
 	WEIR_SOAK_MINUTES=$${MINUTES:-15} cargo bench --locked -p weir-tests --bench soak
 
+slow: ## All tests with a disk and a network that wait at random and a slow page (after `make test`): finds what hangs on timing
+	@tests/slow/run
+
 simulate: ## Many schedules of the seeded simulation (SCHEDULES=100000)
 	WEIR_SIM_SCHEDULES=$${SCHEDULES:-100000} cargo test --release --locked -p weir-aggregator simulation -- --nocapture
 
@@ -105,4 +108,4 @@ ui: ## Build the page's assets into dashboards/dist
 clean: ## Remove what was built and fetched
 	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger fuzz storm soak simulate kubernetes ui clean
+.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger fuzz storm soak slow simulate kubernetes ui clean

@@ -190,7 +190,8 @@ impl<E: Engine> Appender<E> {
     /// Freezes the head and starts a fresh one. The last cut is published.
     pub fn cut(&mut self, now: UnixNanos) -> Cut<E> {
         let mut snapshot = self.live.snapshot.write();
-        let head = std::mem::replace(&mut snapshot.active, Arc::new(self.engine.head()));
+        let next = self.engine.next_head(&snapshot.active);
+        let head = std::mem::replace(&mut snapshot.active, Arc::new(next));
         snapshot.frozen = Some(Arc::clone(&head));
         drop(snapshot);
         (self.head_since, self.record_bytes) = (None, 0);
@@ -199,6 +200,13 @@ impl<E: Engine> Appender<E> {
         let (quarantined, losses) = (std::mem::take(&mut self.quarantined), std::mem::take(&mut self.losses));
         let records = std::mem::take(&mut self.records);
         Cut { head, next_offset: self.next_offset, dedup: self.dedup.snapshot(), quarantined, losses, records }
+    }
+
+    /// An active head that holds nothing gives back what it goes on with of the one before.
+    pub fn forget_before(&mut self) {
+        if self.head_since.is_none() {
+            self.live.snapshot.write().active = Arc::new(self.engine.head());
+        }
     }
 }
 

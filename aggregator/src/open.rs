@@ -117,7 +117,7 @@ impl<E: Engine> LivePartition<E> {
             high_watermark: self.high_watermark.load(Ordering::Acquire).max(searchable),
             bus_silent_seconds: self.watermark_age_seconds(),
             indexed_offset: searchable,
-            head_bytes: heads().map(|head| head.bytes() as u64).sum(),
+            head_bytes: heads().map(|head| (head.bytes() + head.handed_on_bytes()) as u64).sum(),
             head_records: heads().map(|head| head.records()).sum(),
             blocks_opening: snapshot.missing.opening,
             blocks_unopened: snapshot.missing.unopened(),

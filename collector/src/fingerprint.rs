@@ -4,25 +4,47 @@
 //! Why: docs/decisions/0175-series-are-known-by-fingerprints.md.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::ops::BitXorAssign;
 use std::sync::LazyLock;
 
 use highway::{HighwayHash, HighwayHasher, Key};
 
-static KEY: LazyLock<[u64; 4]> = LazyLock::new(|| {
-    let random = RandomState::new();
-    [0, 1, 2, 3].map(|i| random.hash_one(i))
-});
+static KEY: LazyLock<[u64; 4]> = LazyLock::new(key);
+/// Of texts at places, which are no texts by themselves.
+static PLACE_KEY: LazyLock<[u64; 4]> = LazyLock::new(key);
 
 /// Good within this process alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u32; 4]);
+
+fn key() -> [u64; 4] {
+    let random = RandomState::new();
+    [0, 1, 2, 3].map(|i| random.hash_one(i))
+}
 
 impl Fingerprint {
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = HighwayHasher::new(Key(*KEY));
+        Self::finish(HighwayHasher::new(Key(*KEY)), bytes)
+    }
+
+    /// Of a text at a place of a list: those of all its texts together, by exclusive or, are the list's.
+    pub fn at(place: u32, text: &[u8]) -> Self {
+        let mut hasher = HighwayHasher::new(Key(*PLACE_KEY));
+        hasher.append(&place.to_le_bytes());
+        Self::finish(hasher, text)
+    }
+
+    fn finish(mut hasher: HighwayHasher, bytes: &[u8]) -> Self {
         hasher.append(bytes);
         let [low, high] = hasher.finalize128();
         Self([low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32])
+    }
+}
+
+impl BitXorAssign for Fingerprint {
+    #[inline]
+    fn bitxor_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own ^= other);
     }
 }
 
@@ -72,6 +94,17 @@ mod tests {
                 assert!(seen.insert(Fingerprint::of(&text)), "{at} of {length}");
                 text[at] ^= 1;
             }
+        }
+    }
+
+    #[test]
+    fn a_text_at_a_place_is_neither_the_text_nor_at_another_place() {
+        let mut seen: HashSet<Fingerprint, BuildHasherDefault<Hashed>> = HashSet::default();
+        for place in 0..300_u32 {
+            for text in ["", "a", "b", "\0\0\0\0"] {
+                assert!(seen.insert(Fingerprint::at(place, text.as_bytes())), "{text} at {place}");
+            }
+            assert!(seen.insert(Fingerprint::of(&[&place.to_le_bytes()[..], b"a"].concat())));
         }
     }
 

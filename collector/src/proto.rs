@@ -147,6 +147,17 @@ impl<'a> Fields<'a> {
     }
 
     fn long_varint(&mut self) -> Result<u64, ProtoError> {
+        // Up to 56 bits, as references and times have, at once: the first byte without its eighth bit is the last.
+        if let Some(word) = self.rest.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+            && let last = (!word & 0x8080_8080_8080_8080).trailing_zeros()
+            && last < u64::BITS
+        {
+            let groups = word & (u64::MAX >> (u64::BITS - 1 - last)) & 0x7f7f_7f7f_7f7f_7f7f;
+            let pairs = groups & 0x007f_007f_007f_007f | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
+            let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+            self.rest = &self.rest[last as usize / 8 + 1..];
+            return Ok(fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4);
+        }
         let mut value = 0;
         for (i, &byte) in self.rest.iter().enumerate().take(10) {
             if i == 9 && byte > 1 {
@@ -218,6 +229,26 @@ mod tests {
         }
         check(&[2, 0], Err(ProtoError::Number("x")));
         check(&[0x0b, 0x0c], Err(ProtoError::WireType("x", 1, 3)));
+    }
+
+    #[test]
+    fn numbers_of_every_length_are_read_whatever_follows() {
+        for bits in 0..64 {
+            for number in [1 << bits, u64::MAX >> bits, 0x0123_4567_89ab_cdef >> bits] {
+                let mut bytes = Vec::new();
+                weir_model::varint::put_varint(&mut bytes, number);
+                let length = bytes.len();
+                for more in [&[][..], &[0], &[0xff; 12]] {
+                    bytes.truncate(length);
+                    bytes.extend_from_slice(more);
+                    let mut fields = Fields::new(&bytes, "x");
+                    assert_eq!((fields.varint(), fields.remaining()), (Ok(number), more.len()), "{bytes:x?}");
+                }
+            }
+        }
+        // Longer than it has to be.
+        let mut fields = Fields::new(&[0x81, 0x80, 0, 9, 9, 9, 9, 9], "x");
+        assert_eq!((fields.varint(), fields.remaining()), (Ok(1), 5));
     }
 
     #[test]

@@ -7,6 +7,8 @@ import { chromium } from 'playwright-core';
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
 const DIST = process.env.WEIR_PAGE_DIST;
+/** How many times slower than this machine the page computes; its requests wait up to this many times 20 ms at random. */
+export const SLOW = Number(process.env.WEIR_PAGE_SLOW ?? 1);
 const KINDS = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 
 // Chromium takes a page that was not read from the network for one of another network, and refuses it weir's WebSocket.
@@ -21,7 +23,20 @@ export function launch() {
 export async function newContext(browser, weir, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1360, height: 800 }, baseURL: weir.url, ...options });
   if (DIST) await context.route((url) => url.href.startsWith(weir.url), serveDist);
+  if (SLOW > 1) await slowDown(context);
   return context;
+}
+
+async function slowDown(context) {
+  const waits = async (route) => {
+    await new Promise((resolve) => { setTimeout(resolve, Math.random() * SLOW * 20); });
+    await route.fallback().catch(() => undefined); // The page may be gone by now.
+  };
+  await context.route('**/*', waits);
+  context.on('page', async (page) => {
+    const session = await context.newCDPSession(page);
+    await session.send('Emulation.setCPUThrottlingRate', { rate: SLOW });
+  });
 }
 
 /** Documents and assets from the folder; APIs, and the headers of documents, from weir. */

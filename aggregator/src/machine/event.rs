@@ -171,6 +171,8 @@ pub(crate) enum Effect {
         manifest: Arc<Manifest>,
         now: UnixNanos,
     },
+    /// Put one that goes on with nothing in the place of the active head, which holds nothing.
+    ForgetBefore,
     /// Ask for a turn: answers [`Event::MergeTurn`].
     AskMergeTurn,
     /// The turn is no longer needed.

@@ -91,6 +91,8 @@ pub(super) struct Serving {
     is_appending: bool,
     /// Memory of the frozen head.
     frozen_bytes: usize,
+    /// When the active head took the place of one that it goes on with.
+    goes_on_since: Option<Duration>,
     work: Work,
     retry: Backoff,
     publish_retry: Backoff,
@@ -128,6 +130,7 @@ impl Serving {
             manifest: Arc::new(manifest),
             is_appending: false,
             frozen_bytes: 0,
+            goes_on_since: None,
             work: Work::Idle,
             retry: RETRY,
             publish_retry: PUBLISH_RETRY,
@@ -283,6 +286,10 @@ impl Serving {
             effects.push(self.seal(now));
             return;
         }
+        if self.is_before_unused(rules, now) {
+            self.goes_on_since = None;
+            effects.push(Effect::ForgetBefore);
+        }
         if self.change_deletions(rules, now, effects) {
             return;
         }
@@ -350,11 +357,19 @@ impl Serving {
             || self.deletions.needs_seal(self.manifest.next_offset, self.active.indexed_offset)
     }
 
+    /// Whether the active head holds nothing for as long as a head may be old, or its memory is needed: what it knows of the one before
+    /// would stay otherwise, for as long as nothing comes.
+    fn is_before_unused(&self, rules: &Rules, now: Now) -> bool {
+        let Some(since) = self.goes_on_since.filter(|_| !self.is_appending && self.active.since.is_none()) else { return false };
+        now.advice.seal || now.passed.saturating_sub(since) >= rules.config.head_age_max
+    }
+
     /// A head that is frozen already is sealed once more.
     fn seal(&mut self, now: Now) -> Effect {
         if self.frozen_bytes == 0 {
             self.frozen_bytes = self.active.bytes.max(1);
             (self.active.bytes, self.active.since) = (0, None);
+            self.goes_on_since = Some(now.passed);
         }
         self.work = Work::Sealing;
         Effect::Seal { manifest: Arc::clone(&self.manifest), now: self.steady.now(now.passed) }

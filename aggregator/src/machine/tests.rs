@@ -81,6 +81,7 @@ fn brief(effect: &Effect) -> String {
         Effect::Append(records, _) => format!("append {}", records.len()),
         Effect::TrimLost(first, _) => format!("trim lost {first}"),
         Effect::Seal { manifest, .. } => format!("seal from {}", manifest.next_offset),
+        Effect::ForgetBefore => "forget before".into(),
         Effect::AskMergeTurn => "ask turn".into(),
         Effect::EndMergeTurn => "end turn".into(),
         Effect::Merge(run) => format!("merge {}", run.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join("+")),
@@ -360,6 +361,39 @@ fn the_memory_of_all_partitions_is_one_ones_affair() {
     run.check(0.0, records(1), &["append 1"]);
     run.now.advice = Advice { seal: true, wait: false };
     run.check(0.0, appended(1, 10), &["seal from 0"]);
+}
+
+#[test]
+fn a_head_to_which_nothing_comes_gives_back_what_it_knows_of_the_one_before() {
+    let tick = Duration::from_secs(3600);
+    let mut run = Run::serving(AggregatorConfig { tick, ..AggregatorConfig::default() }, Vec::new());
+    let seal = |run: &mut Run, first: u64, version: u64| {
+        run.check(0.0, records(first + 1), &[&*format!("append {}", first + 1)]);
+        let since = i64::try_from(run.now.passed.as_nanos()).ok();
+        run.check(0.0, Event::Appended(Ok(Appended { indexed_offset: first + 1, since, bytes: 30 })), &[]);
+        run.check(60.0, Event::Tick, &[&*format!("seal from {first}")]);
+        run.check(0.0, sealed(&format!("{first}"), first, first + 1), &[&*format!("publish {version} to {}", first + 1)]);
+        run.machine.step(run.now, Event::Published(Ok(())));
+        run.machine.step(run.now, Event::Collected(Ok(())));
+    };
+    seal(&mut run, 0, 2);
+    // A scrape's interval is no reason yet.
+    run.check(59.0, Event::Tick, &[]);
+    run.check(1.0, Event::Tick, &["forget before"]);
+    run.check(61.0, Event::Tick, &[]);
+    // Sooner where its memory is needed.
+    seal(&mut run, 1, 3);
+    run.check(0.0, Event::Tick, &[]);
+    run.now.advice = Advice { seal: true, wait: false };
+    run.check(0.0, Event::Tick, &["forget before"]);
+    run.now.advice = Advice::default();
+    // One that holds something is in use.
+    seal(&mut run, 2, 4);
+    run.check(59.0, records(4), &["append 4"]);
+    run.check(2.0, Event::Tick, &[]);
+    let since = i64::try_from(run.now.passed.as_nanos()).ok();
+    run.check(0.0, Event::Appended(Ok(Appended { indexed_offset: 4, since, bytes: 30 })), &[]);
+    run.check(0.1, Event::Tick, &[]);
 }
 
 /// Processor time of this thread.

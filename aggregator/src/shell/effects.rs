@@ -33,6 +33,7 @@ impl<E: Engine> Shell<E> {
             Effect::Append(records, now) => self.append(records, now),
             Effect::TrimLost(first, now) => self.trim_lost(first, now).await,
             Effect::Seal { manifest, now } => self.seal(manifest, now),
+            Effect::ForgetBefore => self.forget_before(),
             Effect::AskMergeTurn => self.ask_merge_turn(),
             Effect::EndMergeTurn => self.end_merge_turn(),
             Effect::Merge(run) => self.merge(run),
@@ -133,6 +134,12 @@ impl<E: Engine> Shell<E> {
         }
         let (Some(cut), store) = (open.cut.clone(), Arc::clone(&open.store)) else { return };
         self.jobs.spawn(async move { Outcome::Sealed(store.seal(&cut, &manifest).await) });
+    }
+
+    fn forget_before(&mut self) {
+        if let Some(appender) = self.open.as_mut().and_then(|open| open.appender.as_mut()) {
+            appender.forget_before();
+        }
     }
 
     fn ask_merge_turn(&mut self) {

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use weir_blocks::engine::Engine;
+use weir_blocks::engine::{Engine, Head};
 use weir_blocks::manifest::{BlockEntry, ManifestStore, Opened, Prepared, Sightings};
 
 use crate::AggregatorError;
@@ -151,7 +151,9 @@ impl<E: Engine> Shell<E> {
     }
 
     fn now(&self) -> Now {
-        let (dependencies, bytes) = (&self.deps.dependencies, self.machine.head_bytes());
+        let (dependencies, mut bytes) = (&self.deps.dependencies, self.machine.head_bytes());
+        // Counted when the head before is gone, of which no event says.
+        bytes.active += self.open.as_ref().map_or(0, |open| open.live.snapshot.read().active.handed_on_bytes());
         Now {
             passed: self.begun.elapsed(),
             wall: (dependencies.clock)(),

@@ -2,7 +2,9 @@
 
 use prost::Message;
 use weir_model::fuzz::{Fuzz, MemoryLimit, peak_of};
-use weir_model::prompb::{BucketSpan, Exemplar, Histogram, MetricMetadata, Sample, TimeSeries, WriteRequest, labels, upgrade};
+use weir_model::prompb::{
+    BucketSpan, Exemplar, Histogram, MetricMetadata, Request2, Sample, TimeSeries, TimeSeries2, WriteRequest, labels, upgrade,
+};
 
 use super::bench;
 use super::fuzz::readable;
@@ -112,4 +114,40 @@ fn requests_that_are_all_structure_stay_within_their_multiple() {
         .collect();
     let request = WriteRequest { timeseries: targets, metadata: Vec::new() };
     check("a target a sample", request.encode_to_vec(), false).unwrap_err();
+}
+
+/// A million symbols, of which those that are used have numbers that end alike, and each stands at two places.
+#[test]
+fn series_of_a_million_symbols_are_those_that_were_sent() {
+    /// Numbers that are so far apart have one place in a table of fingerprints.
+    const END: u32 = 1 << 14;
+    let mut symbols: Vec<Vec<u8>> = (0..1_000_000).map(|i| format!("v{i}").into_bytes()).collect();
+    symbols[..4].clone_from_slice(&["", "__name__", "m", "job"].map(|text| text.as_bytes().to_vec()));
+    let own = |i: u32| TimeSeries2 {
+        // A name and a value in turn.
+        labels_refs: vec![1, 2, 3, 4 + i % 50 * END, 5 + i / 50 * END, 5 + i % 7 * END],
+        samples: vec![Sample { value: f64::from(i), timestamp: NOW, start_timestamp: 0 }],
+        ..TimeSeries2::default()
+    };
+    let text = |reference: u32| format!("v{reference}");
+    let mut expected: Vec<(String, f64)> = (0..1000)
+        .map(|i| {
+            let pairs = own(i).labels_refs[3..].iter().map(|reference| text(*reference)).collect::<Vec<_>>();
+            (format!("{{__name__=\"m\", job={:?}, {}={:?}}}", pairs[0], pairs[1], pairs[2]), f64::from(i))
+        })
+        .collect();
+    expected.sort_by(|a, b| a.0.cmp(&b.0));
+    let request = Request2 { symbols, timeseries: (0..1000).map(own).collect() };
+    let (packed, bench) =
+        (snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap(), bench(PushConfig::default()));
+    for _ in 0..2 {
+        let mut taken: Vec<(String, f64)> = Vec::new();
+        for section in &bench.remote_write(true, &packed).unwrap().sections {
+            let batch = &section.batch;
+            let own = batch.schema.series.iter().zip(&batch.rows[0].values);
+            taken.extend(own.map(|(series, value)| (batch.target.merged(series).to_string(), *value)));
+        }
+        taken.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(taken, expected);
+    }
 }

@@ -228,3 +228,20 @@ fn a_refused_histogram_is_one_and_the_reason_is_that_of_the_text() {
     assert!(text.contains("is not between 1677 and 2262") && text.contains("3 of 5 samples refused"), "{text}");
     assert_eq!(reason, "invalid");
 }
+
+/// A symbol of 60 KiB, at another place with each reference of two bytes: no more of it is hashed than a request of this size may refer to.
+#[test]
+fn a_long_symbol_is_not_hashed_for_ever() {
+    let symbols = vec![Vec::new(), b"__name__".to_vec(), vec![b'x'; 60 << 10], b"a".to_vec()];
+    let own = |i: u32| TimeSeries2 {
+        labels_refs: if i.is_multiple_of(2) { vec![1, 2] } else { vec![1, 3, 3, 2] },
+        samples: vec![sample(NOW, 1.0)],
+        ..TimeSeries2::default()
+    };
+    let request = Request2 { symbols, timeseries: (0..2000).map(own).collect() };
+    let taken = bench(PushConfig::default()).remote_write(true, &compress(&request)).unwrap();
+    let refused = taken.refused.by_reason["invalid"];
+    assert_eq!(taken.written.samples + refused, 2000);
+    // 16 MiB of 60 KiB and some bytes each.
+    assert_eq!(taken.written.samples, (16 << 20) / (61440 + 10), "{refused} refused");
+}

@@ -1,5 +1,5 @@
 //! Remote write's two messages, read where they lie: `prometheus.WriteRequest` (1.0) and `io.prometheus.write.v2.Request` (2.0).
-//! Either gives its series by the label messages of 1.0, which [`super::series`] knows them by. Pure.
+//! Either gives each series a fingerprint, which [`super::series`] knows it by, and its labels as the label messages of 1.0. Pure.
 //! Sources: prompb/{remote,types}.proto and prompb/io/prometheus/write/v2/types.proto of Prometheus.
 
 use std::cell::Cell;
@@ -8,8 +8,9 @@ use weir_model::metric::{Family, MetricKind};
 use weir_model::varint::put_varint;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::labels::LABEL_BYTES_MAX;
 use super::rows::EXEMPLAR_LETTERS_MAX;
+use super::symbols::Symbols;
+use crate::fingerprint::Fingerprint;
 use crate::proto::{Field, Fields, ProtoError};
 
 /// Label bytes that all series of a request of 2.0 may refer to, as a multiple of its body: forty labels take twenty times the series …
@@ -69,7 +70,10 @@ pub(super) struct RawSeries<'a> {
     pub histograms: Vec<&'a [u8]>,
     pub exemplars: Vec<&'a [u8]>,
     pub metadata: Option<RawMetadata<'a>>,
+    /// Of 2.0's labels.
     references: Vec<u32>,
+    /// By which the series is known, of one version alone.
+    pub fingerprint: Fingerprint,
 }
 
 /// A request's parts that its series refer to.
@@ -77,7 +81,7 @@ pub(super) struct Request<'a> {
     version: Version,
     body: &'a [u8],
     /// Of 2.0.
-    symbols: Vec<&'a [u8]>,
+    symbols: Symbols<'a>,
     labels_max: usize,
     /// Label bytes that series may still refer to.
     left: Cell<usize>,
@@ -99,9 +103,9 @@ impl<'a> Request<'a> {
                 _ => {}
             }
         }
-        charge(symbols * size_of::<&[u8]>())?;
+        charge(Symbols::memory(symbols))?;
         let left = Cell::new(body.len().saturating_mul(GATHERED_EXPANSION_MAX).max(GATHERED_MIN));
-        let mut request = Self { version, body, symbols: Vec::with_capacity(symbols), labels_max, left };
+        let mut request = Self { version, body, symbols: Symbols::with_capacity(symbols), labels_max, left };
         if version == Version::Two {
             for field in Fields::new(body, version.name()) {
                 if let (4, field) = field? {
@@ -125,9 +129,9 @@ impl<'a> Request<'a> {
 
     /// Families of 1.0's metadata; `None` for one whose name is too long.
     pub fn families(&self) -> impl Iterator<Item = Result<Option<Family>, ProtoError>> + use<'a> {
-        let wanted = if self.version == Version::One { 3 } else { 0 };
-        Fields::new(self.body, self.version.name()).filter_map(move |field| match field {
-            Ok((number, field)) if number == wanted => Some(field.bytes().and_then(family)),
+        let body = if self.version == Version::One { self.body } else { &[] };
+        Fields::new(body, self.version.name()).filter_map(move |field| match field {
+            Ok((3, field)) => Some(field.bytes().and_then(family)),
             _ => None,
         })
     }
@@ -153,7 +157,12 @@ impl<'a> Request<'a> {
         into.exemplars.clear();
         into.metadata = None;
         into.references.clear();
-        if self.version == Version::One { into.read_1(bytes).map(Ok) } else { self.read_2(bytes, into) }
+        if self.version == Version::Two {
+            return self.read_2(bytes, into);
+        }
+        into.read_1(bytes)?;
+        into.fingerprint = Fingerprint::of(into.labels());
+        Ok(Ok(()))
     }
 
     fn read_2(&self, bytes: &'a [u8], into: &mut RawSeries<'a>) -> Result<Result<(), String>, ProtoError> {
@@ -173,43 +182,21 @@ impl<'a> Request<'a> {
                 _ => {}
             }
         }
-        let RawSeries { references, gathered, .. } = into;
-        let read = self.gather(references, self.left.get(), gathered).and(fault);
-        self.left.set(self.left.get().saturating_sub(gathered.len()));
-        Ok(read)
+        let left = self.left.get();
+        let read = self.symbols.fingerprint(&into.references, self.labels_max, left).map(|(fingerprint, bytes)| {
+            into.fingerprint = fingerprint;
+            self.left.set(left - bytes);
+        });
+        Ok(read.and(fault))
     }
 
-    /// Puts label messages together of references to names and values. A long symbol is referred to in a byte, so everything is
-    /// checked before any of it is copied: `bytes_max` is of names and values together.
-    fn gather(&self, references: &[u32], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), String> {
-        let (pairs, rest) = references.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err(format!("{} references to names and values of labels", references.len()));
+    /// Puts a series' label messages together, where it has references.
+    pub fn gather(&self, series: &mut RawSeries<'a>) -> Result<(), String> {
+        if self.version == Version::One {
+            return Ok(());
         }
-        if pairs.len() > self.labels_max {
-            return Err(format!("more labels than push.labels_max, {}", self.labels_max));
-        }
-        let mut bytes = 0;
-        for [name, value] in pairs {
-            let (name, value) = (self.symbol(*name)?, self.symbol(*value)?);
-            if name.len().max(value.len()) > LABEL_BYTES_MAX {
-                let name = String::from_utf8_lossy(&name[..name.len().min(LABEL_BYTES_MAX)]);
-                return Err(format!("label {:?} is longer than {LABEL_BYTES_MAX} bytes", weir_model::clip(&name)));
-            }
-            bytes += name.len() + value.len();
-        }
-        if bytes > bytes_max {
-            return Err(format!("labels of {bytes} bytes, where a request of this size has {bytes_max} left"));
-        }
-        for [name, value] in pairs {
-            put_label(out, self.symbol(*name)?, self.symbol(*value)?);
-        }
-        Ok(())
-    }
-
-    fn symbol(&self, reference: u32) -> Result<&'a [u8], String> {
-        let symbol = self.symbols.get(reference as usize).copied();
-        symbol.ok_or_else(|| format!("a reference to symbol {reference} of {}", self.symbols.len()))
+        // What it refers to was counted when it was read.
+        self.symbols.gather(&series.references, self.labels_max, usize::MAX, &mut series.gathered)
     }
 
     fn metadata(&self, field: Field<'a>) -> Result<Result<RawMetadata<'a>, String>, ProtoError> {
@@ -219,7 +206,7 @@ impl<'a> Request<'a> {
             let reference = u32::try_from(field.varint()?).unwrap_or(u32::MAX);
             match number {
                 1 => metadata.kind = u64::from(reference),
-                3 | 4 => match self.symbol(reference) {
+                3 | 4 => match self.symbols.get(reference) {
                     Ok(text) if number == 3 => metadata.help = cut(text),
                     Ok(text) => metadata.unit = cut(text),
                     Err(error) => fault = Err(error),
@@ -243,7 +230,8 @@ impl<'a> Request<'a> {
             }
         }
         // A letter has four bytes at most.
-        Ok(self.gather(&references, 4 * EXEMPLAR_LETTERS_MAX, &mut exemplar.labels).map(|()| exemplar))
+        let bytes_max = 4 * EXEMPLAR_LETTERS_MAX;
+        Ok(self.symbols.gather(&references, self.labels_max, bytes_max, &mut exemplar.labels).map(|()| exemplar))
     }
 }
 
@@ -255,7 +243,12 @@ impl Version {
 }
 
 impl<'a> RawSeries<'a> {
-    /// Label messages of version 1.
+    /// Bytes of labels that do not lie together in the request.
+    pub fn labels_copied(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// Label messages of version 1; of a series of 2.0 once they are gathered.
     pub fn labels(&self) -> &[u8] {
         if self.gathered.is_empty() { self.leading } else { &self.gathered }
     }
@@ -362,7 +355,8 @@ pub(super) fn kind(number: u64) -> MetricKind {
     }
 }
 
-fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// Appends a label message.
+pub(super) fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let length = |text: &[u8]| 1 + varint_bytes(text.len()) + text.len();
     out.push(0x0a);
     put_varint(out, (length(name) + length(value)) as u64);

@@ -7,7 +7,7 @@
 //! was looked at.
 //! Specifications: <https://prometheus.io/docs/specs/prw/>.
 //!
-//! - [`message`], [`histogram`], [`labels`]: the messages, read where they lie. [`series`], [`order`]: what is known of series from
+//! - [`message`], [`symbols`], [`histogram`], [`labels`]: the messages, read where they lie. [`series`], [`order`]: what is known of series from
 //!   requests before.
 //! - [`rows`], [`sections`]: samples as batches; [`exemplars`], [`families`], [`newest`]: what goes with them; [`outcome`]: what a request came to.
 //!
@@ -26,6 +26,7 @@ mod outcome;
 mod rows;
 mod sections;
 pub(crate) mod series;
+mod symbols;
 #[cfg(test)]
 mod tests;
 

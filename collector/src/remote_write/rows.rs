@@ -263,7 +263,7 @@ impl Batch {
         for row in &self.rows {
             digest.number(row.timestamp);
             bits.clear();
-            bits.extend(row.values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
+            row.values.iter().for_each(|value| bits.extend_from_slice(&value.to_bits().to_le_bytes()));
             digest.field(&bits);
             if let Some(extras) = &row.extras {
                 digest_extras(&mut digest, extras);

@@ -20,7 +20,6 @@ use super::rows::{self, BATCH_BYTES, Place, ROW_BYTES, Row, Rows, SAMPLE_BYTES, 
 use super::series::{Known, State, TenantSeries};
 use crate::admission::Admission;
 use crate::bounds::{OutOfTime, TimeBounds};
-use crate::fingerprint::Fingerprint;
 use crate::push::PushContext;
 use crate::push_error::PushError;
 use crate::quota::{Excess, Quota};
@@ -177,6 +176,9 @@ impl<'a> Reading<'a> {
                 self.charges.admission.charge(self.request.list_bytes(message)?)?;
             }
             let read = self.request.read(message, &mut raw)?;
+            if raw.labels_copied() > SHORT_BYTES {
+                self.charges.admission.charge(raw.labels_copied())?;
+            }
             samples += raw.samples.len() + raw.histograms.len() + raw.exemplars.len();
             if samples > self.records_max {
                 let limit = self.records_max;
@@ -187,11 +189,7 @@ impl<'a> Reading<'a> {
                 self.taken.refused.add("invalid", count, || fault);
                 continue;
             }
-            if raw.labels().len() > SHORT_BYTES {
-                // Put together, and as a label set.
-                self.charges.admission.charge(4 * raw.labels().len())?;
-            }
-            let fingerprint = Fingerprint::of(raw.labels());
+            let fingerprint = raw.fingerprint;
             if let Some((known, _)) = expected.filter(|(_, expected)| *expected == fingerprint) {
                 walk.as_expected(known);
                 self.take(known, &raw)?;
@@ -200,7 +198,7 @@ impl<'a> Reading<'a> {
                 self.take(known, &raw)?;
             } else {
                 drop(state);
-                let made = self.make(&raw, fingerprint)?;
+                let made = self.make(&mut raw)?;
                 state = tenant.state.read();
                 if let Some(known) = made {
                     state.order.came(&mut walk, &known);
@@ -213,9 +211,14 @@ impl<'a> Reading<'a> {
 
     /// A series that is not known; `None` when it is refused.
     #[cold]
-    fn make(&mut self, raw: &RawSeries<'a>, fingerprint: Fingerprint) -> Result<Option<Arc<Known>>, PushError> {
+    fn make(&mut self, raw: &mut RawSeries<'a>) -> Result<Option<Arc<Known>>, PushError> {
         let count = (raw.samples.len() + raw.histograms.len()) as u64;
-        let labels = labels::read(raw.labels(), self.labels_max);
+        let gathered = self.request.gather(raw);
+        if raw.labels().len() > SHORT_BYTES {
+            // Put together, and as a label set.
+            self.charges.admission.charge(4 * raw.labels().len())?;
+        }
+        let labels = gathered.and_then(|()| labels::read(raw.labels(), self.labels_max));
         let labels = match labels {
             Ok(labels) if labels.get(NAME).is_empty() => Err(format!("series {}: no metric name", clip(&labels))),
             other => other.map_err(|fault| format!("series with {fault}")),
@@ -233,10 +236,10 @@ impl<'a> Reading<'a> {
         }
         let mut state: RwLockWriteGuard<'_, State> = self.tenant.state.write();
         // Another request may have been first.
-        if let Some(known) = state.find(fingerprint) {
+        if let Some(known) = state.find(raw.fingerprint) {
             return Ok(Some(Arc::clone(known)));
         }
-        let (known, bytes) = state.insert(fingerprint, &labels, Quota::series_hash);
+        let (known, bytes) = state.insert(raw.fingerprint, &labels, Quota::series_hash);
         drop(state);
         self.tenant.took(bytes);
         self.charges.add(bytes)?;

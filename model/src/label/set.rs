@@ -4,6 +4,7 @@
 //! in letters below 0x80: the hash, the count of labels; then each label as the length of its name, the length of its
 //! value, name, value, ascending by name.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -26,6 +27,14 @@ const REFERENCE_BYTES: usize = 4;
 /// Letters of a hash: 64 bits in groups of six.
 const HASH_BYTES: usize = 11;
 
+thread_local! {
+    /// Where a set is put together, so that it is allocated once, in its own size.
+    static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
+}
+
+/// What a thread keeps for that: sets of more are rare.
+const SCRATCH_BYTES_MAX: usize = 4 << 10;
+
 impl Labels {
     /// No labels.
     pub const EMPTY: Self = Self(None);
@@ -44,26 +53,35 @@ impl Labels {
     }
 
     /// From pairs that ascend by name, each name once. Empty values vanish.
-    fn from_ascending<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
-        let pairs = pairs.filter(|(_, value)| !value.is_empty());
-        let (count, texts) =
-            pairs.clone().fold((0, 0), |(count, texts), (name, value)| (count + 1, texts + name.len() + value.len()));
-        if count == 0 {
-            return Self::EMPTY;
-        }
-        let mut packed = String::with_capacity(HASH_BYTES + 3 + texts + 4 * count);
-        put_hash(&mut packed, 0);
-        put_number(&mut packed, count);
-        for (name, value) in pairs {
+    fn from_ascending<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        // Taken and not borrowed: whoever gives the pairs may make a set for it.
+        let mut packed = SCRATCH.take();
+        packed.clear();
+        packed.extend([char::default(); HASH_BYTES]);
+        // The count of most sets is one letter.
+        packed.push('\0');
+        let mut count = 0;
+        for (name, value) in pairs.filter(|(_, value)| !value.is_empty()) {
             put_number(&mut packed, name.len());
             put_number(&mut packed, value.len());
             packed.push_str(name);
             packed.push_str(value);
+            count += 1;
         }
-        let mut letters = String::with_capacity(HASH_BYTES);
-        put_hash(&mut letters, hash(&packed.as_bytes()[HASH_BYTES..]));
-        packed.replace_range(..HASH_BYTES, &letters);
-        Self(Some(packed.into()))
+        if count < 0x40 {
+            packed.replace_range(HASH_BYTES..=HASH_BYTES, char::from(count as u8).encode_utf8(&mut [0; 1]));
+        } else {
+            let mut number = String::new();
+            put_number(&mut number, count);
+            packed.replace_range(HASH_BYTES..=HASH_BYTES, &number);
+        }
+        let letters = hash_letters(hash(&packed.as_bytes()[HASH_BYTES..]));
+        packed.replace_range(..HASH_BYTES, std::str::from_utf8(&letters).expect("invariant: each letter is below 0x40"));
+        let made = (count > 0).then(|| Arc::from(packed.as_str()));
+        if packed.capacity() <= SCRATCH_BYTES_MAX {
+            SCRATCH.set(packed);
+        }
+        Self(made)
     }
 
     fn packed(&self) -> &str {
@@ -178,8 +196,8 @@ impl Labels {
     }
 }
 
-fn put_hash(out: &mut String, hash: u64) {
-    (0..HASH_BYTES).for_each(|i| out.push((hash >> (6 * i) & 0x3f) as u8 as char));
+fn hash_letters(hash: u64) -> [u8; HASH_BYTES] {
+    std::array::from_fn(|i| (hash >> (6 * i) & 0x3f) as u8)
 }
 
 impl PartialEq for Labels {

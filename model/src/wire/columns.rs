@@ -2,10 +2,10 @@
 //! `logs`, `metrics`, `spans`, which call it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::WireError;
 use super::budget::{Budget, TEXT_BYTES, invalid};
+use crate::intern;
 use crate::label::Labels;
 use crate::varint::{VarintError, put_bytes, put_varint, read_varint, unzigzag, zigzag};
 
@@ -233,7 +233,7 @@ impl<'a> ColumnsReader<'a> {
 /// Distinct texts in the order of their first use.
 #[derive(Default)]
 pub(super) struct TextsWriter<'a> {
-    index: HashMap<&'a str, u64>,
+    index: intern::Index,
     texts: Vec<&'a str>,
 }
 
@@ -241,11 +241,11 @@ impl<'a> TextsWriter<'a> {
     /// The number of a text, charged as a copy of it.
     pub(super) fn number(&mut self, text: &'a str, budget: &mut Budget) -> Result<u64, WireError> {
         budget.charge_text(text)?;
-        let next = self.texts.len() as u64;
-        Ok(*self.index.entry(text).or_insert_with(|| {
+        let number = self.index.number(text.as_bytes(), |known| self.texts[known as usize] == text);
+        if number as usize == self.texts.len() {
             self.texts.push(text);
-            next
-        }))
+        }
+        Ok(u64::from(number))
     }
 
     /// Count, lengths, bytes.

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::budget::{Budget, check_limit, invalid, limit};
 use super::columns::{Reader, label_sets, put_label_sets};
 use super::{Limits, WireError};
+use crate::compression;
 use crate::label::Labels;
 use crate::metric::{Family, MetricKind, Schema};
 use crate::varint::{put_bytes, put_varint};
@@ -134,7 +135,7 @@ pub(super) fn encode(schema: &Arc<Schema>, budget: &mut Budget) -> Result<Arc<[u
     put_families(&schema.families, budget, &mut raw)?;
     check_limit("schema bytes", raw.len() as u64, budget.limits.body_bytes)?;
     budget.charge(raw.len())?;
-    let packed = zstd::bulk::compress(&raw, LEVEL).map_err(|error| invalid("schema", format!("zstd: {error}")))?;
+    let packed = compression::compress(&raw, LEVEL).map_err(|error| invalid("schema", format!("zstd: {error}")))?;
     let bytes: Arc<[u8]> = packed.into();
     let encoded = EncodedSchema { bytes: Arc::clone(&bytes), charge: before - budget.snapshot(), limits: budget.limits };
     // Under other limits it may be there already.
@@ -174,7 +175,7 @@ fn unpack(bytes: &[u8], budget: &mut Budget) -> Result<Vec<u8>, WireError> {
     };
     check_limit("schema bytes", length, budget.limits.body_bytes)?;
     budget.charge(length as usize)?;
-    let raw = zstd::bulk::decompress(bytes, length as usize).map_err(|error| invalid("schema", format!("zstd: {error}")))?;
+    let raw = compression::decompress(bytes, length as usize).map_err(|error| invalid("schema", format!("zstd: {error}")))?;
     if raw.len() as u64 == length { Ok(raw) } else { Err(limit("schema bytes", raw.len() as u64, length)) }
 }
 

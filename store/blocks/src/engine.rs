@@ -56,6 +56,10 @@ pub trait Head: Send + Sync + 'static {
     fn insert(&self, position: Position, section: &Section<Self::Batch>) -> Result<(), StoreError>;
     /// Memory held, roughly.
     fn bytes(&self) -> usize;
+    /// Memory beyond that, of what it goes on with of the head before and has not used yet, unless that one counts it still.
+    fn handed_on_bytes(&self) -> usize {
+        0
+    }
     /// Lines, samples or spans.
     fn records(&self) -> u64;
     /// Everything, as blocks (none when empty). The head stays readable; nobody inserts any more.
@@ -103,6 +107,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// An empty head for a partition.
     fn head(&self) -> Self::Head;
+    /// An empty head for a partition whose head before this one takes nothing more; it may go on with what that knows beside records.
+    fn next_head(&self, _before: &Self::Head) -> Self::Head {
+        self.head()
+    }
     /// Opens a block: reads its directory and what every query needs.
     fn open(&self, blob: Arc<dyn crate::block::Blob>) -> Result<Self::Block, StoreError>;
     /// Decodes everything of an opened block once, a piece at a time, and counts. Errors with `Corrupt` when a reader could

@@ -14,6 +14,7 @@ use weir_model::wire::Kind;
 use super::chunks::{ChunkEntry, ChunkGroup};
 use super::extras_reader::{self, Extras};
 use super::group::{Group, GroupEntry, Layout};
+use super::kept_labels::{KeptLabels, LabelRoom};
 use super::postings::{self, LabelIndex};
 use super::samples::Samples;
 use super::schema::{
@@ -45,14 +46,20 @@ pub struct MetricsBlock {
     layout: Layout,
     extras: Extras,
     families: Families,
-    /// Label sets that readers asked for: a query's second run finds them made. Nothing is held for them before the first.
-    labels: OnceLock<Box<[OnceLock<Labels>]>>,
+    /// Of each tenant; nobody has asked for those of most.
+    kept: Box<[OnceLock<KeptLabels>]>,
+    room: Arc<LabelRoom>,
     in_label_order: OnceLock<bool>,
 }
 
 impl MetricsBlock {
     /// Reads and verifies all but the samples. Errors with `Corrupt` that names section and reason.
     pub fn open(blob: Arc<dyn Blob>) -> Result<Self, StoreError> {
+        Self::open_within(blob, &Arc::default())
+    }
+
+    /// The same, with room for label sets that others use as well.
+    pub(super) fn open_within(blob: Arc<dyn Blob>, room: &Arc<LabelRoom>) -> Result<Self, StoreError> {
         let file = BlockReader::open(blob)?;
         let path = file.path().to_owned();
         if file.kind() != Kind::Metrics {
@@ -85,6 +92,7 @@ impl MetricsBlock {
         };
         let families = parse_families(&unpack(&file, FAMILIES)?).map_err(wrong(FAMILIES))?;
         let SeriesTable { tenants, resolutions, pairs, ends: pair_ends } = series;
+        let kept = tenants.iter().map(|_| OnceLock::new()).collect();
         Ok(Self {
             file,
             symbols,
@@ -98,7 +106,8 @@ impl MetricsBlock {
             layout,
             extras,
             families,
-            labels: OnceLock::new(),
+            kept,
+            room: Arc::clone(room),
             in_label_order: OnceLock::new(),
         })
     }
@@ -185,18 +194,23 @@ impl MetricsBlock {
         postings::matching(self, all, matchers)
     }
 
-    /// The labels of a series, which exists.
-    pub(crate) fn labels(&self, id: u32) -> &Labels {
-        let known = self.labels.get_or_init(|| vec![OnceLock::new(); self.pair_ends.len()].into());
-        known[id as usize].get_or_init(|| self.make_labels(id))
+    /// See [`super::kept_labels`]; with the numbers of the tenant's series.
+    pub(super) fn kept(&self, tenant: &str) -> Option<(&KeptLabels, Range<u32>)> {
+        let place = self.tenants.binary_search_by(|(own, _)| own.as_str().cmp(tenant)).ok()?;
+        let kept = self.kept[place].get_or_init(|| KeptLabels::new(&self.room));
+        Some((kept, self.tenants[place].1.clone()))
     }
 
-    /// The same, and not kept.
-    pub(crate) fn make_labels(&self, id: u32) -> Labels {
+    /// The labels of a series, which exists, as numbers of pairs: series in the order of these are in the order of their labels.
+    pub(super) fn pairs_of(&self, id: u32) -> &[u32] {
         let id = id as usize;
         let start = if id == 0 { 0 } else { self.pair_ends[id - 1] };
-        let pairs = &self.pairs[start as usize..self.pair_ends[id] as usize];
-        Labels::from_pairs(pairs.iter().map(|pair| self.symbols.pair(*pair as usize)))
+        &self.pairs[start as usize..self.pair_ends[id] as usize]
+    }
+
+    /// The labels of a series, which exists; they are not kept.
+    pub(crate) fn make_labels(&self, id: u32) -> Labels {
+        Labels::from_pairs(self.pairs_of(id).iter().map(|pair| self.symbols.pair(*pair as usize)))
     }
 
     /// Whether each tenant's series ascend by labels: each begins with its name, and none has a label that sorts before it.

@@ -9,6 +9,7 @@ use weir_model::select::Budget;
 use super::block::MetricsBlock;
 use super::extras_reader::ExtrasReader;
 use super::group::GroupEntry;
+use super::kept_labels::BlockLabels;
 use super::plan::{MetricsPlan, Wanted};
 use super::stored::StoredSeries;
 use super::walk::Walk;
@@ -37,21 +38,17 @@ impl Segment<MetricsPlan> for MetricsBlock {
                 Ok(ids) => ids,
                 Err(error) => return Box::new(std::iter::once(Err(error.into()))),
             };
+            let labels = BlockLabels::new(&self, &plan.tenant, ids.len());
             if plan.wanted == Wanted::Labels {
-                return Box::new(ids.into_iter().map(move |id| Ok((self.labels(id).clone(), StoredSeries::Unread))));
+                return Box::new(ids.into_iter().map(move |id| Ok((labels.get(id), StoredSeries::Unread))));
             }
             if plan.wanted == Wanted::Exemplars {
                 let extras = Rc::new(ExtrasReader::new(self, budget));
-                let one = move |id| {
-                    let labels = extras.block().labels(id).clone();
-                    Ok((labels, StoredSeries::Exemplars(Rc::clone(&extras), id)))
-                };
+                let one = move |id| Ok((labels.get(id), StoredSeries::Exemplars(Rc::clone(&extras), id)));
                 return Box::new(ids.into_iter().map(one));
             }
             let walk = Walk::new(self, ids, budget);
-            Box::new(
-                walk.map(|series| series.map(|series| (series.block.labels(series.id).clone(), StoredSeries::Block(series)))),
-            )
+            Box::new(walk.map(move |series| series.map(|series| (labels.get(series.id), StoredSeries::Block(series)))))
         };
         Box::new(std::iter::once_with(open).flatten())
     }
@@ -92,7 +89,7 @@ pub(super) fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, 
     }
     // A block has names first: series with a label that sorts before `__name__`, or without a name, stand elsewhere there.
     if !plan.one_name && !block.is_in_label_order() {
-        ids.sort_by(|a, b| block.labels(*a).cmp(block.labels(*b)));
+        ids.sort_by(|a, b| block.pairs_of(*a).cmp(block.pairs_of(*b)));
     }
     Ok(ids)
 }

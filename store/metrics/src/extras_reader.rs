@@ -63,10 +63,6 @@ impl<'a> ExtrasReader<'a> {
         Self { block, budget, known: RefCell::default(), held: RefCell::new(Reservation::new(budget)) }
     }
 
-    pub(super) fn block(&self) -> &Arc<MetricsBlock> {
-        &self.block
-    }
-
     /// Gives the last samples, which are those at `places` of a series of `count`, what they have. `held` is settled to what that takes.
     pub(super) fn read(
         &self,

@@ -84,7 +84,7 @@ fn sections_and_groups() {
         let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Metrics)))) else { return };
         let _refused = engine.verify(&block, &built.summary);
         for (tenant, range) in block.tenants() {
-            range.clone().for_each(|id| drop(block.labels(id).to_string()));
+            range.clone().for_each(|id| drop(block.make_labels(id).to_string()));
             let matchers =
                 [Matcher::new("pod", MatchOp::Regex, "p1.*").unwrap(), Matcher::new("job", MatchOp::Equal, "j").unwrap()];
             drop(block.matching(tenant, &matchers));

@@ -8,6 +8,7 @@ use weir_model::select::Budget;
 
 use super::head::MetricsHead;
 use super::plan::{MetricsPlan, Wanted};
+use super::rows::PulledLabels;
 use super::stored::{Found, HeadSamples, StoredSeries};
 use weir_blocks::segment::{Entries, Segment, SegmentError};
 
@@ -27,7 +28,7 @@ impl Segment<MetricsPlan> for MetricsHead {
         Self: 'a,
         MetricsPlan: 'a,
     {
-        Box::new(HeadCursor { head: self, plan, budget, found: None, next: 0 })
+        Box::new(HeadCursor { head: self, plan, budget, found: None, labels: PulledLabels::default(), pulled: 0 })
     }
 }
 
@@ -37,7 +38,8 @@ struct HeadCursor<'a> {
     budget: &'a dyn Budget,
     /// From the first pull on.
     found: Option<Rc<Found<'a>>>,
-    next: usize,
+    labels: PulledLabels,
+    pulled: usize,
 }
 
 impl<'a> HeadCursor<'a> {
@@ -57,24 +59,17 @@ impl<'a> Iterator for HeadCursor<'a> {
                 Err(error) => return Some(Err(error)),
             },
         };
-        loop {
-            let at = self.next;
-            let (labels, places) = found.series.get(at)?;
-            self.next += 1;
-            if at.is_multiple_of(CHECK_EVERY)
-                && let Err(stopped) = self.budget.check()
-            {
-                return Some(Err(stopped.into()));
-            }
-            if places.iter().any(|(table, _)| !found.series.rows(*table).is_empty()) {
-                let series = match self.plan.wanted {
-                    Wanted::Samples | Wanted::Newest | Wanted::Exemplars => {
-                        StoredSeries::Head(HeadSamples { found: Rc::clone(&found), at })
-                    }
-                    Wanted::Labels => StoredSeries::Unread,
-                };
-                return Some(Ok((labels.clone(), series)));
-            }
+        if self.pulled.is_multiple_of(CHECK_EVERY)
+            && let Err(stopped) = self.budget.check()
+        {
+            return Some(Err(stopped.into()));
         }
+        self.pulled += 1;
+        let (at, labels) = self.labels.next(&found.series)?;
+        let series = match self.plan.wanted {
+            Wanted::Samples | Wanted::Newest | Wanted::Exemplars => StoredSeries::Head(HeadSamples { found, at }),
+            Wanted::Labels => StoredSeries::Unread,
+        };
+        Some(Ok((labels, series)))
     }
 }

@@ -58,6 +58,11 @@ pub(super) enum OrderBy {
 pub(super) struct OrderKeys(Vec<(u128, u32)>);
 
 impl OrderKeys {
+    /// Series.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// As far as the keys say: nothing else is looked at.
     pub(super) fn sort(&mut self) {
         self.0.sort_unstable();
@@ -156,14 +161,6 @@ impl HeadPostings {
                 bitmap.try_push(id).expect("invariant: series come in the order of their numbers");
             }
         }
-    }
-
-    /// All of so many series in their order. `rest` compares two of them in that order, and is asked where their first labels are
-    /// the same.
-    pub(super) fn order(&self, series: usize, by: OrderBy, rest: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
-        let mut keys = self.keys(series, by);
-        keys.0.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1, b.1)));
-        keys.0.into_iter().map(|(_, id)| id).collect()
     }
 
     /// What so many series are sorted by: for who sorts them apart from the postings.

@@ -1,42 +1,36 @@
-//! What a head knows of names, one tenant's: tables, series and who carries which label. A series' labels are its table's target
-//! and its column of the schema, put together when somebody asks and then kept (`made_labels.rs`).
-//! Called by [`super::head`].
+//! What heads know of names, one tenant's: tables, series and who carries which label. A series' labels are its table's target
+//! and its column of the schema, put together when somebody asks (`names.rs`).
+//!
+//! A head goes on with the index of the one before it (`head.rs`), so it has series of which either may have no samples: those of tables
+//! that `used` does not have.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use roaring::RoaringBitmap;
 use weir_model::intern::{self, hash};
 use weir_model::label::{Labels, Matcher, NAME};
-use weir_model::memory::{allocation, table_entry};
-use weir_model::metric::{Family, MetricBatch, Schema};
+use weir_model::memory::table_entry;
+use weir_model::metric::{MetricBatch, Schema};
 
 use super::head_postings::{HeadPostings, Neighbour, OrderBy, OrderKeys};
-use super::made_labels::MadeLabels;
+use super::head_tables::UsedTables;
+use super::order::{self, KeptOrder};
 use super::postings;
 use weir_blocks::StoreError;
 
-/// A source that alternates between more schemas than this looks the oldest up by its hash.
-const RECENT_MAX: usize = 4;
 /// Of lists by number.
 const NONE: u32 = u32::MAX;
 
 /// Fewer than one series in so many are made and sorted for the query; more are kept, and picked from the order of all.
 const FEW_ONE_IN: u64 = 16;
-/// Fewer new series than one in so many are put into the order that there is, each with some 20 comparisons of labels; for more, all
-/// are sorted by keys anew.
-const NEW_ONE_IN: usize = 64;
 
-#[derive(Default)]
 pub(super) struct Index {
     /// No postings: every series passes.
     selected: bool,
     tables: Vec<Table>,
-    /// Tables that a source wrote lately, newest first: a scrape finds its table by comparing, mostly pointers.
-    recent: HashMap<String, Vec<u32>>,
     /// Tables by target and schema.
     by_schema: intern::Index,
     /// Schemas of tables, by address: several targets may share one.
@@ -46,8 +40,10 @@ pub(super) struct Index {
     series: Vec<SeriesEntry>,
     places: Vec<PlaceEntry>,
     postings: HeadPostings,
-    made: MadeLabels,
-    families: BTreeMap<String, Family>,
+    /// Of labels, as queries have them.
+    by_label_order: KeptOrder,
+    /// As blocks have it.
+    block_order: KeptOrder,
     state: RandomState,
     /// Of what is not in the lists above.
     bytes: usize,
@@ -56,6 +52,13 @@ pub(super) struct Index {
 struct Table {
     target: Labels,
     schema: Arc<Schema>,
+}
+
+/// Series that pass.
+pub(super) struct Matched {
+    pub ids: Vec<u32>,
+    /// By labels, which few are not.
+    pub are_ordered: bool,
 }
 
 /// Its places are a list from `first` to `last`, mostly of one.
@@ -72,13 +75,28 @@ struct PlaceEntry {
 }
 
 impl Index {
-    /// `bytes` is told of what readers add.
-    pub(super) fn new(selected: bool, bytes: &Arc<AtomicUsize>) -> Self {
-        Self { selected, made: MadeLabels::new(Arc::clone(bytes)), ..Self::default() }
+    pub(super) fn new(selected: bool) -> Self {
+        Self {
+            selected,
+            tables: Vec::new(),
+            by_schema: intern::Index::default(),
+            schemas: HashSet::new(),
+            by_labels: intern::Index::default(),
+            series: Vec::new(),
+            places: Vec::new(),
+            postings: HeadPostings::default(),
+            by_label_order: KeptOrder::default(),
+            block_order: KeptOrder::default(),
+            state: RandomState::default(),
+            bytes: 0,
+        }
     }
 
-    pub(super) fn families(&self) -> &BTreeMap<String, Family> {
-        &self.families
+    fn kept_order(&self, by: OrderBy) -> &KeptOrder {
+        match by {
+            OrderBy::Labels => &self.by_label_order,
+            OrderBy::NameThenLabels => &self.block_order,
+        }
     }
 
     fn ids(&self, matchers: &[Matcher]) -> Result<RoaringBitmap, StoreError> {
@@ -91,76 +109,78 @@ impl Index {
         self.selected || ids.len() * FEW_ONE_IN < self.series.len() as u64
     }
 
-    /// Whether [`Self::matching`] has no need to sort all series.
-    pub(super) fn is_ordered(&self) -> bool {
-        self.selected || !self.made.is_unordered(|before| self.is_sorted_anew(before))
+    /// Whether nothing has to be sorted for this order of all series.
+    pub(super) fn is_ordered(&self, by: OrderBy) -> bool {
+        self.selected || self.kept_order(by).is_kept(self.series.len())
     }
 
-    /// Where [`Self::matching`] would sort all series: what they are sorted by, and those that pass.
-    pub(super) fn unsorted(&self, matchers: &[Matcher]) -> Result<Option<(OrderKeys, Vec<u32>)>, StoreError> {
-        if self.is_ordered() {
+    /// What all series are sorted by, where they have to be.
+    pub(super) fn unsorted(&self, by: OrderBy) -> Option<OrderKeys> {
+        (!self.is_ordered(by)).then(|| self.postings.keys(self.series.len(), by))
+    }
+
+    /// The same for [`Self::matching`], which sorts few for themselves.
+    pub(super) fn unsorted_matching(&self, matchers: &[Matcher]) -> Result<Option<OrderKeys>, StoreError> {
+        if self.is_ordered(OrderBy::Labels) || self.are_few(&self.ids(matchers)?) {
             return Ok(None);
         }
-        let ids = self.ids(matchers)?;
-        let keys = || self.postings.keys(self.series.len(), OrderBy::Labels);
-        Ok((!self.are_few(&ids)).then(|| (keys(), ids.iter().collect())))
+        Ok(self.unsorted(OrderBy::Labels))
     }
 
     /// Takes the order of the series that there were when the keys were made; those that have come since are put in.
-    pub(super) fn set_order(&self, sorted: OrderKeys) {
-        self.made.order(|_| {
-            let compare = |a: u32, b: u32| self.pairs(a).cmp(self.pairs(b));
-            let order = sorted.into_order(compare);
-            if order.len() < self.series.len() { extended(&order, self.series.len(), compare) } else { order }
-        });
+    pub(super) fn set_order(&self, by: OrderBy, sorted: OrderKeys) {
+        let compare = |a: u32, b: u32| self.compare(by, a, b);
+        self.kept_order(by).set(|| (sorted.into_order(compare), self.series.len()), compare);
     }
 
-    /// Makes the label sets of these series, as far as they are kept.
-    pub(super) fn keep_labels(&self, ids: &[u32]) {
-        ids.iter().for_each(|id| drop(self.made.labels(*id, self.series.len(), || self.make_labels(*id))));
+    /// Whether few series have come since the keys were made.
+    pub(super) fn are_nearly_all(&self, keys: &OrderKeys) -> bool {
+        order::are_nearly_all(keys.len(), self.series.len())
     }
 
-    fn is_sorted_anew(&self, before: &[u32]) -> bool {
-        (self.series.len() - before.len()) * NEW_ONE_IN >= self.series.len()
+    /// All series in an order.
+    pub(super) fn order(&self, by: OrderBy) -> &[u32] {
+        let compare = |a: u32, b: u32| self.compare(by, a, b);
+        let series = self.series.len();
+        self.kept_order(by).get(series, || self.postings.keys(series, by), compare)
     }
 
-    /// Series that pass all matchers, ascending by labels.
-    pub(super) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<(Labels, u32)>, StoreError> {
-        let ids = self.ids(matchers)?;
-        if self.are_few(&ids) {
-            let mut few: Vec<_> = ids.iter().map(|id| (self.make_labels(id), id)).collect();
-            few.sort_by(|a, b| a.0.cmp(&b.0));
-            return Ok(few);
-        }
-        let order = self.made.order(|before| {
-            let (series, compare) = (self.series.len(), |a: u32, b: u32| self.pairs(a).cmp(self.pairs(b)));
-            if self.is_sorted_anew(before) {
-                return self.postings.order(series, OrderBy::Labels, compare);
-            }
-            extended(before, series, compare)
-        });
-        let mut many = Vec::with_capacity(ids.len() as usize);
-        let of_id = |id: u32| (self.made.labels(id, self.series.len(), || self.make_labels(id)), id);
-        if ids.len() == order.len() as u64 {
-            many.extend(order.iter().map(|id| of_id(*id)));
-        } else {
-            many.extend(order.iter().filter(|id| ids.contains(**id)).map(|id| of_id(*id)));
-        }
-        Ok(many)
-    }
-
-    /// All series in the order of a block.
-    pub(super) fn in_block_order(&self) -> Vec<u32> {
+    fn compare(&self, by: OrderBy, a: u32, b: u32) -> Ordering {
         let name = |id: u32| self.pairs(id).find(|(name, _)| *name == NAME);
-        let rest = |a: u32, b: u32| name(a).cmp(&name(b)).then_with(|| self.pairs(a).cmp(self.pairs(b)));
-        self.postings.order(self.series.len(), OrderBy::NameThenLabels, rest)
+        let names = if by == OrderBy::NameThenLabels { name(a).cmp(&name(b)) } else { Ordering::Equal };
+        names.then_with(|| self.pairs(a).cmp(self.pairs(b)))
     }
 
-    /// Where a series has samples.
-    pub(super) fn places(&self, id: u32) -> impl Iterator<Item = (u32, u32)> {
+    /// Series of used tables that pass all matchers.
+    pub(super) fn matching(&self, matchers: &[Matcher], used: &UsedTables) -> Result<Matched, StoreError> {
+        let ids = self.ids(matchers)?;
+        let is_used = |id: &u32| self.places(*id, used).next().is_some();
+        if self.are_few(&ids) {
+            return Ok(Matched { ids: ids.iter().filter(is_used).collect(), are_ordered: false });
+        }
+        let order = self.order(OrderBy::Labels);
+        let is_all = ids.len() == order.len() as u64;
+        let passes = |id: &u32| (is_all || ids.contains(*id)) && is_used(id);
+        Ok(Matched { ids: order.iter().copied().filter(passes).collect(), are_ordered: true })
+    }
+
+    /// Series that there are, whoever has used their tables.
+    pub(super) fn series(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Series of used tables in the order of a block.
+    pub(super) fn in_block_order(&self, used: &UsedTables) -> Vec<u32> {
+        let is_used = |id: &u32| self.places(*id, used).next().is_some();
+        self.order(OrderBy::NameThenLabels).iter().copied().filter(is_used).collect()
+    }
+
+    /// Where a series may have samples: tables and columns.
+    pub(super) fn places<'a>(&'a self, id: u32, used: &'a UsedTables) -> impl Iterator<Item = (u32, u32)> + 'a {
         let place = |at: u32| self.places.get(at as usize);
         let first = place(self.series[id as usize].first);
-        std::iter::successors(first, move |before| place(before.next)).map(|place| (place.table, place.column))
+        let all = std::iter::successors(first, move |before| place(before.next)).map(|place| (place.table, place.column));
+        all.filter(|(table, _)| used.has(*table))
     }
 
     /// What a series' labels are made of.
@@ -180,40 +200,31 @@ impl Index {
         target.merged_pairs(own)
     }
 
-    /// The table that the source wrote last, if it fits: then nothing has to change.
-    pub(super) fn find(&self, source: &str, batch: &MetricBatch) -> Option<u32> {
-        let newest = *self.recent.get(source)?.first()?;
-        self.tables[newest as usize].holds(batch).then_some(newest)
+    /// Whether a table is of the batch's target and schema.
+    pub(super) fn holds(&self, table: u32, batch: &MetricBatch) -> bool {
+        self.tables[table as usize].holds(batch)
     }
 
-    /// The batch's table, made when it is the first of its kind.
-    pub(super) fn table(&mut self, source: &str, batch: &MetricBatch) -> u32 {
-        let recent = self.recent.get(source).into_iter().flatten();
-        let known = recent.copied().find(|table| self.tables[*table as usize].holds(batch));
-        let table = known.unwrap_or_else(|| self.table_by_hash(batch));
-        if !self.recent.contains_key(source) {
-            self.bytes +=
-                table_entry(size_of::<(String, Vec<u32>)>()) + allocation(source.len()) + allocation(size_of::<[u32; 8]>());
-        }
-        let recent = self.recent.entry(source.to_owned()).or_default();
-        recent.retain(|other| *other != table);
-        recent.insert(0, table);
-        recent.truncate(RECENT_MAX);
-        for family in &batch.schema.families {
-            let before = self.families.insert(family.name.clone(), family.clone());
-            let entry = || allocation(family.name.len()) + 2 * size_of::<(String, Family)>();
-            self.bytes += family.memory() + if before.is_none() { entry() } else { 0 };
-            self.bytes -= before.map_or(0, |before| before.memory());
-        }
-        table
+    /// The batch's table.
+    pub(super) fn find(&self, batch: &MetricBatch) -> Option<u32> {
+        self.find_by(self.hash(batch), batch)
     }
 
-    fn table_by_hash(&mut self, batch: &MetricBatch) -> u32 {
+    fn find_by(&self, hash: u64, batch: &MetricBatch) -> Option<u32> {
+        self.by_schema.find(hash, |table| self.tables[table as usize].holds(batch))
+    }
+
+    fn hash(&self, batch: &MetricBatch) -> u64 {
         let mut hasher = self.state.build_hasher();
         batch.target.hash(&mut hasher);
         batch.schema.series.hash(&mut hasher);
-        let hash = hasher.finish();
-        if let Some(found) = self.by_schema.find(hash, |table| self.tables[table as usize].holds(batch)) {
+        hasher.finish()
+    }
+
+    /// The batch's table, made when it is the first of its kind.
+    pub(super) fn table(&mut self, batch: &MetricBatch) -> u32 {
+        let hash = self.hash(batch);
+        if let Some(found) = self.find_by(hash, batch) {
             return found;
         }
         let table = self.tables.len() as u32;
@@ -227,7 +238,8 @@ impl Index {
         for (column, own) in (0_u32..).zip(&batch.schema.series) {
             self.add_place(&batch.target, own, PlaceEntry { table, column, next: NONE }, &mut text, &mut neighbour);
         }
-        self.made.grow(self.series.len());
+        self.by_label_order.grow(self.series.len());
+        self.block_order.grow(self.series.len());
         table
     }
 
@@ -241,7 +253,8 @@ impl Index {
         let hash = hash(text);
         let known = self.by_labels.find(hash, |id| {
             let (other_target, other_own) = self.halves(id);
-            target.merged_pairs(own).eq(other_target.merged_pairs(other_own))
+            // Mostly the very same sets, in a schema of other columns.
+            (target == other_target && own == other_own) || target.merged_pairs(own).eq(other_target.merged_pairs(other_own))
         });
         let at = self.places.len() as u32;
         self.places.push(place);
@@ -259,12 +272,25 @@ impl Index {
         }
     }
 
+    pub(super) fn schema(&self, table: u32) -> &Schema {
+        &self.tables[table as usize].schema
+    }
+
+    /// Of all tables: what is compared of an index to say how much of it is in use. A table counts as a column.
+    pub(super) fn weight(&self) -> usize {
+        self.places.len() + self.tables.len()
+    }
+
+    pub(super) fn weight_of(&self, table: u32) -> usize {
+        self.tables[table as usize].schema.series.len() + 1
+    }
+
     /// Memory that it holds, roughly.
     pub(super) fn memory(&self) -> usize {
-        // Rows have a list a table beside.
-        let tables = self.tables.capacity() * (size_of::<Table>() + size_of::<Vec<()>>());
+        let tables = self.tables.capacity() * size_of::<Table>();
         let lists = self.series.capacity() * size_of::<SeriesEntry>() + self.places.capacity() * size_of::<PlaceEntry>();
-        self.bytes + tables + lists + self.by_schema.memory() + self.by_labels.memory() + self.postings.memory()
+        let orders = self.by_label_order.memory() + self.block_order.memory();
+        self.bytes + tables + lists + orders + self.by_schema.memory() + self.by_labels.memory() + self.postings.memory()
     }
 }
 
@@ -274,25 +300,8 @@ impl Table {
     }
 }
 
-/// The order of so many series, from that of the first of them.
-fn extended(before: &[u32], series: usize, compare: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
-    let mut new: Vec<u32> = (before.len() as u32..series as u32).collect();
-    new.sort_unstable_by(|a, b| compare(*a, *b));
-    let (mut order, mut rest) = (Vec::with_capacity(series), before);
-    for id in new {
-        let (smaller, larger) = rest.split_at(rest.partition_point(|other| compare(*other, id).is_lt()));
-        order.extend_from_slice(smaller);
-        order.push(id);
-        rest = larger;
-    }
-    order.extend_from_slice(rest);
-    order
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use weir_model::label::MatchOp;
 
     use super::super::schema::series_order;
@@ -309,52 +318,54 @@ mod tests {
         Labels::from_pairs(pairs)
     }
 
+    fn batch(target: &Labels, own: std::ops::Range<usize>) -> MetricBatch {
+        let schema = Arc::new(Schema::new(own.map(set).collect(), Vec::new()));
+        MetricBatch { target: target.clone(), schema, rows: Vec::new() }
+    }
+
+    fn all_labels(index: &Index, used: &UsedTables) -> Vec<Labels> {
+        let found = index.matching(&[], used).unwrap();
+        assert!(found.are_ordered);
+        found.ids.iter().map(|id| index.make_labels(*id)).collect()
+    }
+
     #[test]
-    fn series_come_in_the_order_of_their_labels_and_what_is_kept_of_them_is_counted() {
-        let bytes = Arc::default();
-        let mut index = Index::new(false, &bytes);
+    fn series_come_in_the_order_of_their_labels() {
+        let mut index = Index::new(false);
+        let used = UsedTables::all(4);
         for (table, own) in [(0, 0..200), (1, 150..300), (2, 290..400), (3, 396..406)] {
             let target = Labels::from_pairs([("job", "one"), ("Job", "two")]);
-            let schema = Arc::new(Schema::new(own.map(set).collect(), Vec::new()));
-            assert_eq!(index.table("source", &MetricBatch { target: target.clone(), schema, rows: Vec::new() }), table);
-            let found = index.matching(&[]).unwrap();
+            assert_eq!(index.table(&batch(&target, own)), table);
             let mut expected: Vec<Labels> = (0..[200, 300, 400, 406][table as usize]).map(|i| target.merged(&set(i))).collect();
-            let labels = |found: Vec<(Labels, u32)>| found.into_iter().map(|(labels, _)| labels).collect::<Vec<_>>();
             expected.sort();
-            assert_eq!(labels(found), expected);
-            let kept: usize = expected.iter().map(Labels::memory).sum();
-            assert_eq!(bytes.load(Ordering::Relaxed), kept + index.made.list_bytes(), "of {} series", expected.len());
+            assert_eq!(all_labels(&index, &used), expected);
             expected.sort_by(series_order);
-            let in_block_order: Vec<Labels> = index.in_block_order().into_iter().map(|id| index.make_labels(id)).collect();
-            assert_eq!(in_block_order, expected);
+            let order = index.order(OrderBy::NameThenLabels);
+            assert_eq!(order.iter().map(|id| index.make_labels(*id)).collect::<Vec<_>>(), expected);
         }
-        let few = index.matching(&[Matcher::new("z", MatchOp::Regex, "3|17|399").unwrap()]).unwrap();
-        assert!(few.len() == 3 && few.is_sorted_by(|a, b| a.0 < b.0), "{few:?}");
+        let matcher = Matcher::new("z", MatchOp::Regex, "3|17|399").unwrap();
+        let few = index.matching(&[matcher], &used).unwrap();
+        assert!(few.ids.len() == 3 && !few.are_ordered);
     }
 
     #[test]
     fn series_that_come_while_others_are_sorted_are_put_in() {
-        let mut index = Index::new(false, &Arc::default());
-        let add = |index: &mut Index, own: std::ops::Range<usize>| {
-            let schema = Arc::new(Schema::new(own.map(set).collect(), Vec::new()));
-            index.table("source", &MetricBatch { target: Labels::EMPTY, schema, rows: Vec::new() });
-        };
-        add(&mut index, 0..200);
+        let mut index = Index::new(false);
+        let by = OrderBy::Labels;
+        index.table(&batch(&Labels::EMPTY, 0..200));
         let few = [Matcher::equal("z", "7")];
-        assert!(index.unsorted(&few).unwrap().is_none(), "few are sorted for themselves");
-        let (mut keys, ids) = index.unsorted(&[]).unwrap().unwrap();
-        assert_eq!(ids.len(), 200);
-        add(&mut index, 150..300);
-        assert!(!index.is_ordered());
+        assert!(index.unsorted_matching(&few).unwrap().is_none(), "few are sorted for themselves");
+        let mut keys = index.unsorted_matching(&[]).unwrap().unwrap();
+        index.table(&batch(&Labels::EMPTY, 150..300));
+        assert!(!index.is_ordered(by));
         keys.sort();
-        index.set_order(keys);
-        index.keep_labels(&ids);
-        assert!(index.is_ordered() && index.unsorted(&[]).unwrap().is_none());
+        index.set_order(by, keys);
+        assert!(index.is_ordered(by) && index.unsorted_matching(&[]).unwrap().is_none());
         let mut expected: Vec<Labels> = (0..300).map(set).collect();
         expected.sort();
-        assert_eq!(index.matching(&[]).unwrap().into_iter().map(|(labels, _)| labels).collect::<Vec<_>>(), expected);
+        assert_eq!(all_labels(&index, &UsedTables::all(2)), expected);
         // As many new ones as make a new order.
-        add(&mut index, 300..310);
-        assert!(!index.is_ordered());
+        index.table(&batch(&Labels::EMPTY, 300..310));
+        assert!(!index.is_ordered(by));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! - [`schema`]: what a block is made of: section names, limits, the dictionary of label pairs, the order of series.
 //! - [`head`]: unsealed scrapes: a table per (target, schema), so that a sample costs no look-up.
-//! - `index`: its names, each once; `head_postings`: which series carry a label; `made_labels`: label sets that readers asked for.
+//! - `index`: its names, each once, which the next head goes on with, as `names`; `head_tables`: what is a head's own; `head_postings`: which series
+//!   carry a label; `order`: all series in order; `kept_labels`: label sets of heads and blocks that readers asked for.
 //! - [`postings`]: label matchers to series ids, for heads and blocks alike.
 //! - `values`, `split`, `timestamps`, `times`, `group`: the sample codecs.
 //! - `aggregates`: what downsampling leaves of samples.
@@ -33,14 +34,17 @@ pub mod head;
 mod head_cursor;
 mod head_extras;
 mod head_postings;
+mod head_tables;
 mod histogram_runs;
 mod index;
+mod kept_labels;
 #[cfg(test)]
 mod limits_tests;
-mod made_labels;
 #[cfg(test)]
 mod memory_tests;
 mod merge;
+mod names;
+mod order;
 mod pieces;
 #[cfg(test)]
 mod pieces_tests;
@@ -74,6 +78,7 @@ pub use counters::MetricsCounters;
 pub use head::MetricsHead;
 pub use reader::MetricsReader;
 
+use kept_labels::LabelRoom;
 use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
@@ -87,11 +92,13 @@ const REWRITTEN_SERIES_PART: u64 = 2;
 /// As `aggregator.compaction_memory_max` is by default.
 const MERGE_MEMORY: u64 = 1 << 30;
 
-/// The metrics engine. Cloning shares the counters.
+/// The metrics engine. Cloning shares the counters, and the room for label sets.
 #[derive(Clone)]
 pub struct MetricsEngine {
     counters: MetricsCounters,
     merge_memory: u64,
+    /// Of label sets that its heads and blocks keep.
+    room: Arc<LabelRoom>,
 }
 
 impl Default for MetricsEngine {
@@ -103,7 +110,7 @@ impl Default for MetricsEngine {
 impl MetricsEngine {
     /// With the counters that its heads and merges tell of what they drop.
     pub fn new(counters: MetricsCounters) -> Self {
-        Self { counters, merge_memory: MERGE_MEMORY }
+        Self { counters, merge_memory: MERGE_MEMORY, room: Arc::default() }
     }
 
     /// Whose merges may take so many bytes each: [`Engine::MERGE`] and [`Self::series_memory`] together.
@@ -129,11 +136,15 @@ impl Engine for MetricsEngine {
     type Block = MetricsBlock;
 
     fn head(&self) -> MetricsHead {
-        MetricsHead::new(self.counters.clone())
+        MetricsHead::new(self.counters.clone(), &self.room)
+    }
+
+    fn next_head(&self, before: &MetricsHead) -> MetricsHead {
+        before.next()
     }
 
     fn open(&self, blob: Arc<dyn Blob>) -> Result<MetricsBlock, StoreError> {
-        MetricsBlock::open(blob)
+        MetricsBlock::open_within(blob, &self.room)
     }
 
     fn verify(&self, block: &MetricsBlock, summary: &BlockSummary) -> Result<(), StoreError> {

@@ -82,7 +82,7 @@ fn read(engine: &MetricsEngine, built: &[BuiltBlock]) -> (All, Families) {
                 let mut samples = Samples::default();
                 group.read(at as usize, i64::MIN, i64::MAX, &mut samples).unwrap();
                 assert!(samples.timestamps.len() <= SERIES_SAMPLES, "{} samples", samples.timestamps.len());
-                let key = (tenant[1..].parse().unwrap(), block.labels(id).clone());
+                let key = (tenant[1..].parse().unwrap(), block.make_labels(id));
                 let bits = samples.values.iter().map(|value| value.to_bits());
                 all.entry(key).or_default().extend(samples.timestamps.iter().copied().zip(bits));
             }

@@ -12,7 +12,7 @@ use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::scope::Scope;
-use weir_model::select::{Budget, MemoryBudget, MetricSelect, ReadError, each_series, read_series};
+use weir_model::select::{Budget, MemoryBudget, MetricReader, MetricSelect, NoBudget, ReadError, each_series, read_series};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::samples::Samples;
@@ -198,6 +198,26 @@ fn a_query_over_many_blocks_has_reserved_what_it_holds() {
     let (beyond, reserved) = (compared.beyond.into_inner(), compared.reserved.into_inner());
     println!("{beyond} bytes at most were held beyond what was reserved");
     assert!(beyond < BESIDE && reserved == 0, "{beyond} bytes beyond what was reserved; {reserved} bytes are left");
+}
+
+#[test]
+fn label_sets_of_all_series_have_been_reserved_when_they_are_told() {
+    // Of a head that keeps none of them, as where its room is full.
+    const SERIES: usize = 20_000;
+    let engine = MetricsEngine { room: Arc::new(super::LabelRoom::new(0)), ..MetricsEngine::default() };
+    let head = engine.head();
+    let series = (0..SERIES).map(|i| Labels::from_pairs([(NAME, "up"), ("pod", &format!("checkout-{i:08}"))])).collect();
+    let batch = metric_batch(labels(3, 100, 0), series, 1, Vec::new());
+    let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+    let section = Section::new(SectionHeader { tenant: tenant(), source: "source".into(), mark, records: 0 }, batch);
+    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+    let reader = reader(Vec::new(), vec![Arc::new(head)]);
+    let found = reader.series(&all(i64::MIN, i64::MAX), &NoBudget).unwrap().value;
+    let bytes = found.iter().map(Labels::memory).sum::<usize>() as u64;
+    assert_eq!(found.len(), SERIES);
+    let budget = MemoryBudget::new(bytes * 3 / 2);
+    assert!(reader.series(&all(i64::MIN, i64::MAX), &budget).is_ok() && budget.held() == 0);
+    assert!(reader.series(&all(i64::MIN, i64::MAX), &MemoryBudget::new(bytes / 2)).is_err(), "half of {bytes} bytes");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::aggregates;
 use super::block::MetricsBlock;
 use super::block_cursor;
 use super::head::MetricsHead;
+use super::kept_labels::BlockLabels;
 use super::plan::MetricsPlan;
 use super::samples::Samples;
 use super::stored::{Found, Spending, StoredSeries};
@@ -23,11 +24,11 @@ const CHECK_EVERY: usize = 256;
 /// The series of a segment that pass, ascending by labels.
 pub(super) enum Source<'a> {
     Head(Found<'a>),
-    Block(Arc<MetricsBlock>, Vec<u32>),
+    Block(Arc<MetricsBlock>, Vec<u32>, BlockLabels),
 }
 
 /// Labels and the place in the source: of a block, its number of the series.
-type Entries<'s> = Box<dyn Iterator<Item = Result<(&'s Labels, u32), SegmentError>> + 's>;
+type Entries<'s> = Box<dyn Iterator<Item = Result<(Labels, u32), SegmentError>> + 's>;
 
 impl<'a> Source<'a> {
     pub(super) fn of_head(head: &MetricsHead, plan: &MetricsPlan, budget: &'a dyn Budget) -> Result<Self, ReadError> {
@@ -37,7 +38,10 @@ impl<'a> Source<'a> {
     /// `None` of one that cannot be read, which `coverage` says then.
     pub(super) fn of_block(block: Arc<MetricsBlock>, plan: &MetricsPlan, coverage: &mut Coverage) -> Option<Self> {
         match block_cursor::ids(&block, plan) {
-            Ok(ids) => Some(Self::Block(block, ids)),
+            Ok(ids) => {
+                let labels = BlockLabels::new(&block, &plan.tenant, ids.len());
+                Some(Self::Block(block, ids, labels))
+            }
             Err(error) => {
                 coverage.miss(error.to_string());
                 None
@@ -47,11 +51,8 @@ impl<'a> Source<'a> {
 
     fn series(&self) -> Entries<'_> {
         match self {
-            Self::Head(found) => {
-                let all = (0..).zip(found.series.iter());
-                Box::new(all.map(|(at, (labels, _))| Ok((labels, at))))
-            }
-            Self::Block(block, ids) => Box::new(ids.iter().map(|id| Ok((block.labels(*id), *id)))),
+            Self::Head(found) => Box::new(found.series.with_labels().map(|(at, labels)| Ok((labels, at as u32)))),
+            Self::Block(_, ids, labels) => Box::new(ids.iter().map(|id| Ok((labels.get(*id), *id)))),
         }
     }
 }
@@ -89,7 +90,7 @@ pub(super) fn each(
         passed += 1;
         let newest = next.and_then(|labels| Ok(reading.newest(&found, coverage)?.filter(|own| own.is_present).map(|_| labels)));
         match newest {
-            Ok(Some(labels)) => take(labels)?,
+            Ok(Some(labels)) => take(&labels)?,
             Ok(None) => {}
             Err(SegmentError::Unreadable(error)) => coverage.miss(error.to_string()),
             Err(SegmentError::Ended(error)) => return Err(error),
@@ -112,7 +113,7 @@ impl<'s, 'a> Reading<'s, 'a> {
     fn new(sources: &'s [Source<'s>], plan: &'s MetricsPlan, budget: &'a dyn Budget) -> Self {
         let way = |source: &Source<'_>| match source {
             Source::Head(_) => None,
-            Source::Block(block, ids) => Some(Way::new(Arc::clone(block), ids, budget)),
+            Source::Block(block, ids, _) => Some(Way::new(Arc::clone(block), ids, budget)),
         };
         let ways = sources.iter().map(way).collect();
         let (spending, held) = (Spending::new(budget), Reservation::new(budget));
@@ -124,7 +125,7 @@ impl<'s, 'a> Reading<'s, 'a> {
         let mut newest = None;
         for (source, at) in found {
             if let Source::Head(head) = &self.sources[*source]
-                && let Some((_, places)) = head.series.get(*at as usize)
+                && let Some(places) = head.series.places(*at as usize)
                 && let Some((at, is_present)) = head.series.newest(places)
             {
                 self.spending.spend(1)?;

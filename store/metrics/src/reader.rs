@@ -127,12 +127,14 @@ impl MetricReader for MetricsReader {
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let mut merged = self.merged(select, Wanted::Labels, budget)?;
-        let mut value = Vec::new();
+        let (mut value, mut held, mut bytes): (Vec<Labels>, _, _) = (Vec::new(), Reservation::new(budget), 0);
         while let Some(labels) = merged.next_shown()? {
-            if value.len() % CHECK_EVERY == 0 {
-                budget.check()?;
-            }
+            bytes += labels.memory();
             value.push(labels);
+            if value.len().is_multiple_of(CHECK_EVERY) {
+                budget.check()?;
+                held.settle((bytes + value.capacity() * size_of::<Labels>()) as u64)?;
+            }
         }
         Ok(Covered { value, coverage: merged.coverage })
     }

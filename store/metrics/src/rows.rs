@@ -8,6 +8,7 @@ use weir_model::label::Labels;
 use weir_model::memory::allocation;
 use weir_model::metric::{Exemplar, RowExtras, is_stale};
 
+use super::names::{Names, OrderedSeries};
 use super::samples::Samples;
 
 /// One scrape's values.
@@ -31,11 +32,13 @@ impl Row {
     }
 }
 
-/// Series of a head that a reader asked for; rows are shared with the head, nothing is locked.
+/// Series of a head that a reader asked for; rows are shared with the head, nothing is locked. Label sets that are not kept are made when
+/// they are asked for, some at a time.
 #[derive(Default)]
 pub struct HeadSeries {
-    /// In the order that they were given in.
-    labels: Vec<Labels>,
+    /// `None` where there are no series.
+    names: Option<Arc<Names>>,
+    series: OrderedSeries,
     /// Tables and columns that hold samples of the series, one series' after the other's.
     places: Vec<(u32, u32)>,
     /// Where those of each series end.
@@ -44,17 +47,42 @@ pub struct HeadSeries {
     rows: Vec<Vec<Row>>,
 }
 
+/// Label sets of the series that have rows, one after the other. Some are made at a time: a scrape that brings new series waits for these
+/// alone, and the index is locked once for them.
+#[derive(Default)]
+pub(super) struct PulledLabels {
+    made: std::vec::IntoIter<(usize, Labels)>,
+    /// What is made next is from here on.
+    next: usize,
+}
+
+impl PulledLabels {
+    /// The place and labels of the next.
+    pub(super) fn next(&mut self, found: &HeadSeries) -> Option<(usize, Labels)> {
+        if let Some(made) = self.made.next() {
+            return Some(made);
+        }
+        let places = (self.next..found.len()).filter(|at| found.has_rows(*at));
+        let made = found.series.labels(places, found.names.as_ref()?);
+        self.next = made.last()?.0 + 1;
+        self.made = made.into_iter();
+        self.made.next()
+    }
+}
+
 impl HeadSeries {
     /// Of series with their places, still without rows. Tables are numbered anew: also gives the head's number of each.
-    pub(super) fn new<P: Iterator<Item = (u32, u32)>>(series: impl ExactSizeIterator<Item = (Labels, P)>) -> (Self, Vec<u32>) {
-        let count = series.len();
-        let (labels, places, ends) = (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut found = Self { labels, places, ends, rows: Vec::new() };
+    pub(super) fn new<P>(names: &Arc<Names>, series: OrderedSeries, places_of: impl Fn(u32) -> P) -> (Self, Vec<u32>)
+    where
+        P: Iterator<Item = (u32, u32)>,
+    {
+        let count = series.ids.len();
+        let (mut places, mut ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut tables = Vec::new();
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         let mut last = None;
-        for (labels, places) in series {
-            for (table, column) in places {
+        for id in &series.ids {
+            for (table, column) in places_of(*id) {
                 let number = match last {
                     Some((same, number)) if same == table => number,
                     _ => *numbers.entry(table).or_insert_with(|| {
@@ -63,12 +91,11 @@ impl HeadSeries {
                     }),
                 };
                 last = Some((table, number));
-                found.places.push((number, column));
+                places.push((number, column));
             }
-            found.labels.push(labels);
-            found.ends.push(found.places.len() as u32);
+            ends.push(places.len() as u32);
         }
-        (found, tables)
+        (Self { names: Some(Arc::clone(names)), series, places, ends, rows: Vec::new() }, tables)
     }
 
     /// Of each table, in the order of [`Self::new`].
@@ -78,34 +105,44 @@ impl HeadSeries {
 
     /// Series.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.ends.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.ends.is_empty()
     }
 
-    /// A series and its places.
-    pub fn get(&self, at: usize) -> Option<(&Labels, &[(u32, u32)])> {
+    /// Series that have rows, each with its labels.
+    pub(super) fn with_labels(&self) -> impl Iterator<Item = (usize, Labels)> {
+        let mut pulled = PulledLabels::default();
+        std::iter::from_fn(move || pulled.next(self))
+    }
+
+    fn has_rows(&self, at: usize) -> bool {
+        self.places(at).into_iter().flatten().any(|(table, _)| !self.rows(*table).is_empty())
+    }
+
+    /// The places of a series.
+    pub fn places(&self, at: usize) -> Option<&[(u32, u32)]> {
+        let end = *self.ends.get(at)?;
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Some((self.labels.get(at)?, &self.places[start as usize..self.ends[at] as usize]))
+        Some(&self.places[start as usize..end as usize])
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Labels, &[(u32, u32)])> {
-        (0..self.len()).filter_map(|at| self.get(at))
+    /// Series that have rows: labels and places.
+    pub fn iter(&self) -> impl Iterator<Item = (Labels, &[(u32, u32)])> {
+        self.with_labels().filter_map(|(at, labels)| Some((labels, self.places(at)?)))
     }
 
-    /// Memory that is not the head's own; what the head keeps of label sets is counted all the same.
+    /// Memory that is not the head's own.
     pub(super) fn memory(&self) -> usize {
-        let labels: usize = self.labels.iter().map(Labels::memory).sum();
         let lists = [
-            self.labels.capacity() * size_of::<Labels>(),
             self.places.capacity() * size_of::<(u32, u32)>(),
             self.ends.capacity() * size_of::<u32>(),
             self.rows.capacity() * size_of::<Vec<Row>>(),
         ];
         let rows: usize = self.rows.iter().map(|rows| allocation(rows.capacity() * size_of::<Row>())).sum();
-        labels + lists.into_iter().map(allocation).sum::<usize>() + rows
+        self.series.memory() + lists.into_iter().map(allocation).sum::<usize>() + rows
     }
 
     /// Rows of a table, as they arrived.

@@ -153,7 +153,7 @@ impl StoredSeries<'_> {
     ) -> Result<(), SegmentError> {
         match self {
             Self::Head(HeadSamples { found, at }) => {
-                let Some((_, places)) = found.series.get(*at) else { return Ok(()) };
+                let Some(places) = found.series.places(*at) else { return Ok(()) };
                 let count = found.series.count(places);
                 spending.spend(count)?;
                 let sorted = if places.len() > 1 { count * ARRIVED_BYTES } else { 0 };
@@ -175,7 +175,7 @@ impl StoredSeries<'_> {
     /// The time of the newest sample, where that is known without decoding any.
     pub(super) fn newest(&self) -> Option<i64> {
         let Self::Head(HeadSamples { found, at }) = self else { return None };
-        let (_, places) = found.series.get(*at)?;
+        let places = found.series.places(*at)?;
         places.iter().flat_map(|(table, _)| found.series.rows(*table)).map(|row| row.timestamp).max()
     }
 
@@ -194,7 +194,7 @@ impl StoredSeries<'_> {
     ) -> Result<(), SegmentError> {
         match self {
             Self::Head(HeadSamples { found, at }) => {
-                let Some((_, places)) = found.series.get(*at) else { return Ok(()) };
+                let Some(places) = found.series.places(*at) else { return Ok(()) };
                 let before = out.len();
                 let in_range = |exemplar: &Exemplar| {
                     let at = exemplar.timestamp.div_euclid(MILLISECOND);

@@ -22,6 +22,7 @@ mod extras;
 pub(super) mod hidden;
 mod layouts;
 mod newest;
+mod next_head;
 
 struct Fixed {
     blocks: Vec<BlockView<MetricsEngine>>,

@@ -1,5 +1,6 @@
 // Log search, its rows, its links and its live tail.
 import assert from 'node:assert/strict';
+import { SLOW } from '../browser.mjs';
 import { eventually, get, pushLogs } from '../weir.mjs';
 
 const logs = (query, more = '') => `/logs?q=${encodeURIComponent(query)}${more}`;
@@ -51,7 +52,7 @@ export default [
     assert.match(logql, /^\{\} \|~ "\(\?i\)ERROR"/);
     await page.getByRole('button', { name: 'Edit as LogQL' }).click();
     await page.waitForURL((url) => url.searchParams.get('q') === logql);
-    assert.equal(await field.inputValue(), logql);
+    await eventually('the field has the LogQL', async () => (await field.inputValue()) === logql);
     assert.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Log query');
     await lines(page).first().waitFor();
     assert.equal(await page.locator('.meaning').count(), 0, 'LogQL is as it is');
@@ -176,7 +177,7 @@ export default [
     waits.sort((a, b) => a - b);
     console.log(`      push to page: ${waits.map(Math.round).join(', ')} ms`);
     // The median, for a busy machine may stall one of them.
-    assert.ok(waits[2] < 1000, `median ${waits[2]} ms`);
+    assert.ok(waits[2] < 1000 * SLOW, `median ${waits[2]} ms`);
     await page.getByRole('button', { name: 'Live', exact: true }).click();
     await page.waitForURL((url) => !url.searchParams.has('live'));
   }],

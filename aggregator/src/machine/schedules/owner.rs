@@ -103,6 +103,7 @@ impl Owner {
                 return Some(self.appended());
             }
             Effect::Seal { manifest, .. } => self.freeze(&manifest),
+            Effect::ForgetBefore => assert!(self.active.is_empty() && self.frozen.is_none() && self.since.is_none()),
             Effect::AskMergeTurn => self.jobs.push(Job::Turn),
             Effect::EndMergeTurn => self.turn = false,
             Effect::Merge(run) => {
