@@ -30,9 +30,9 @@ use super::Api;
 use super::error::ApiError;
 use super::metrics::HttpMetrics;
 
-/// How often a tail looks: docs/api.md promises messages at most every 50 ms. With it a line is in its tail within 100 ms of its
+/// How often a tail looks: docs/api.md promises messages at most every 40 ms. With it a line is in its tail within 100 ms of its
 /// push, the commit of the bus and the way into the head included.
-pub(crate) const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(40);
 
 /// The client of a tail has nothing to say but pongs and a close.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
