@@ -47,7 +47,7 @@ pub(super) fn in_words(address: &Address, error: &(dyn Error + 'static)) -> Stri
                 "{address} answers, but not in HTTP: perhaps it wants TLS (--addr https://…), or it is another program's; ask weir's own address"
             )
         }
-        _ if causes().any(|cause| cause.to_string().contains("connection closed")) => closed(address),
+        _ if causes().any(|cause| is_closed(&cause.to_string())) => closed(address),
         _ => {
             format!("no answer from {address}: {last}")
         }
@@ -61,6 +61,11 @@ fn causes_of<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (
 
 fn closed(address: &Address) -> String {
     format!("{address} closed the connection before it had answered: weir may have just ended; look at its log, and try again")
+}
+
+/// What hyper says of a connection that ended before a request was on it, or before its answer.
+fn is_closed(text: &str) -> bool {
+    text.contains("connection closed") || text.contains("connection was not ready")
 }
 
 /// What hyper says of bytes that are no HTTP.
