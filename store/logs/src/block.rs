@@ -77,7 +77,7 @@ impl LogsBlock {
     }
 
     /// Number of chunks.
-    pub(crate) fn chunks(&self) -> u32 {
+    pub fn chunks(&self) -> u32 {
         self.directory.chunks.len() as u32
     }
 
