@@ -15,7 +15,7 @@ use weir_model::label::Labels;
 use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::metric::{Family, MetricRow, Schema};
 use weir_model::time::UnixNanos;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::rows::Value;
 use super::series::{Known, Target};
@@ -26,9 +26,8 @@ use crate::fingerprint::Hashed;
 const PART_ONE_IN: usize = 8;
 /// A schema that takes more on the wire has no parts: a record has room for several of them.
 const WHOLE_BYTES_MAX: usize = 256 << 10;
-/// Neither is in UTF-8.
+/// Not in UTF-8.
 const TEXT_END: u8 = 0xff;
-const SERIES_END: u8 = 0xfe;
 
 /// A schema and what makes it known again.
 pub(super) struct KnownSchema {
@@ -38,7 +37,9 @@ pub(super) struct KnownSchema {
     /// Among its tenant's.
     number: u32,
     pub schema: Arc<Schema>,
-    /// Of its series, in order; the same on every machine.
+    /// Hashes of its series, target and all, in order; none of a part. The same on every machine.
+    hashes: Box<[u64]>,
+    /// Of these.
     pub digest: [u8; 16],
     /// Whether all of its series are in this one.
     has_all: AtomicBool,
@@ -131,20 +132,22 @@ impl Schemas {
         (families, generation): (Vec<Family>, u64),
     ) -> (Arc<KnownSchema>, usize) {
         let labels: Vec<Labels> = series.iter().map(|known| known.labels.clone()).collect();
+        let hashes = hashes(target, &labels);
         let known = Arc::new(KnownSchema {
             target: target.number,
             columns: columns.into(),
             generation,
             // After four billion they have no parts.
             number: u32::try_from(self.by_number.len()).unwrap_or(u32::MAX),
-            digest: digest(target, &labels),
+            digest: digest(&hashes),
+            hashes,
             schema: Arc::new(Schema::new(labels, families)),
             has_all: AtomicBool::new(false),
             newest: Mutex::default(),
         });
         let bytes = shared(size_of::<KnownSchema>())
             + allocation(size_of_val(columns))
-            + size_of_val(series)
+            + 2 * size_of_val(series)
             + table_entry(size_of::<(u64, Arc<KnownSchema>)>())
             // The list doubles.
             + 2 * size_of::<Arc<KnownSchema>>();
@@ -191,14 +194,15 @@ impl Schemas {
 
 impl KnownSchema {
     /// Some of its columns.
-    pub fn part(&self, target: &Target, columns: Range<usize>) -> Self {
+    pub fn part(&self, columns: Range<usize>) -> Self {
         Self {
             target: self.target,
             // Nobody looks for it.
             columns: Box::default(),
             generation: self.generation,
             number: self.number,
-            digest: digest(target, &self.schema.series[columns.clone()]),
+            hashes: Box::default(),
+            digest: digest(&self.hashes[columns.clone()]),
             schema: Arc::new(Schema::part(&self.schema, columns)),
             has_all: AtomicBool::new(false),
             newest: Mutex::default(),
@@ -232,14 +236,21 @@ fn columns_hash(target: &Target, columns: &[u32]) -> u64 {
     hash(&bytes)
 }
 
-fn digest(target: &Target, series: &[Labels]) -> [u8; 16] {
+fn hashes(target: &Target, series: &[Labels]) -> Box<[u64]> {
     let mut texts = Vec::new();
-    for own in series {
+    let hash_of = |own: &Labels| {
+        texts.clear();
         for text in target.labels.merged_pairs(own).flat_map(|(name, value)| [name, value]) {
             texts.extend_from_slice(text.as_bytes());
             texts.push(TEXT_END);
         }
-        texts.push(SERIES_END);
-    }
-    xxh3_128(&texts).to_be_bytes()
+        xxh3_64(&texts)
+    };
+    series.iter().map(hash_of).collect()
+}
+
+fn digest(hashes: &[u64]) -> [u8; 16] {
+    let mut digest = Xxh3::new();
+    hashes.iter().for_each(|hash| digest.update(&hash.to_le_bytes()));
+    digest.digest128().to_be_bytes()
 }

@@ -112,7 +112,7 @@ fn batches(
                 Entry::Occupied(known) => Arc::clone(known.get()),
                 Entry::Vacant(place) => {
                     admission.charge(BATCH_BYTES + columns.len() * (size_of::<Labels>() + size_of::<u32>()))?;
-                    Arc::clone(place.insert(Arc::new(whole.part(&row.target, columns))))
+                    Arc::clone(place.insert(Arc::new(whole.part(columns))))
                 }
             },
             None => {

@@ -1,6 +1,7 @@
 //! Series of a head for another process: its tables, with only the columns and rows that were asked for.
 //!
-//! A table travels as a section whose schema has whole label sets and whose target is empty, one for each run of rows of the same columns. Rows of one table are in the
+//! A table travels as a section whose schema has whole label sets and whose target is empty, one for each run of rows of the same
+//! columns. Rows of one table are in the
 //! order in which they arrived, and so are the sections of tables that share a series: which of two samples of one
 //! millisecond came first is known to the temporary head as it was to the real one. There is no side data. Histograms and starts travel
 //! with the samples; exemplars, of rows that have some, by themselves.
