@@ -15,24 +15,27 @@ pub const ACTIVE_FOR: Duration = Duration::from_secs(20 * 60);
 
 /// The smallest hashes.
 #[derive(Clone, Debug, Default)]
-struct Smallest(BTreeSet<u64>);
+struct Smallest {
+    kept: BTreeSet<u64>,
+    /// Of those, where there is no room for more: most hashes are compared with this one alone.
+    largest: Option<u64>,
+}
 
 impl Smallest {
     fn insert(&mut self, hash: u64) {
-        if self.0.len() >= KEPT_MAX && self.0.last().is_some_and(|largest| hash >= *largest) {
+        if self.largest.is_some_and(|largest| hash >= largest) || !self.kept.insert(hash) {
             return;
         }
-        if self.0.insert(hash) && self.0.len() > KEPT_MAX {
-            self.0.pop_last();
+        if self.kept.len() > KEPT_MAX {
+            self.kept.pop_last();
         }
+        self.largest = self.kept.last().copied().filter(|_| self.kept.len() >= KEPT_MAX);
     }
 
     fn count(&self) -> u64 {
-        match self.0.last() {
-            Some(largest) if self.0.len() >= KEPT_MAX => {
-                ((KEPT_MAX - 1) as f64 / ((*largest as f64 + 1.0) / u64::MAX as f64)).round() as u64
-            }
-            _ => self.0.len() as u64,
+        match self.largest {
+            Some(largest) => ((KEPT_MAX - 1) as f64 / ((largest as f64 + 1.0) / u64::MAX as f64)).round() as u64,
+            None => self.kept.len() as u64,
         }
     }
 }
@@ -56,7 +59,7 @@ impl Active {
     pub fn count(&self, now: Duration) -> u64 {
         let mut all = self.clone();
         all.turn(now);
-        std::mem::take(&mut all.before.0).into_iter().for_each(|hash| all.current.insert(hash));
+        std::mem::take(&mut all.before.kept).into_iter().for_each(|hash| all.current.insert(hash));
         all.current.count()
     }
 
@@ -88,7 +91,7 @@ mod tests {
             (0..3).for_each(|_| active.insert(Duration::ZERO, hashes(0..count)));
             let found = active.count(Duration::ZERO);
             assert!(found.abs_diff(u64::from(count)) <= error, "{found} of {count}");
-            assert!(active.current.0.len() <= KEPT_MAX);
+            assert!(active.current.kept.len() <= KEPT_MAX);
         }
     }
 

@@ -2,20 +2,20 @@
 
 mod aggregate;
 mod extras;
+mod schema;
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
 use crate::label::Labels;
-use crate::memory::{allocation, shared};
+use crate::memory::allocation;
 use crate::time::UnixNanos;
-use crate::wire::EncodedSchema;
 
 pub use aggregate::Aggregate;
 pub use extras::ChosenColumns;
+pub use schema::Schema;
 
 /// What a series counts, as OpenMetrics and Prometheus name it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,77 +65,6 @@ impl Family {
     /// Memory of its texts.
     pub fn memory(&self) -> usize {
         [&self.name, &self.help, &self.unit].iter().map(|text| allocation(text.len())).sum()
-    }
-}
-
-/// Names and labels of the columns of a batch, shared by the batches of a target for as long as they stay the same. What is made of
-/// it (its bytes on the wire, its halves) is made once, so series and families are not changed afterwards.
-#[derive(Default)]
-pub struct Schema {
-    /// One a column: `__name__` and the labels that are the series' own, without the target's.
-    pub series: Vec<Labels>,
-    /// Metadata of the families that occur.
-    pub families: Vec<Family>,
-    /// As [`crate::wire`] sent or read it.
-    pub(crate) encoded: OnceLock<EncodedSchema>,
-    weight: OnceLock<usize>,
-    halves: OnceLock<[Arc<Schema>; 2]>,
-}
-
-impl Schema {
-    pub fn new(series: Vec<Labels>, families: Vec<Family>) -> Self {
-        Self { series, families, ..Self::default() }
-    }
-
-    /// About how many bytes it takes uncompressed on the wire, where a text that neighbours share is written once.
-    pub fn weight(&self) -> usize {
-        *self.weight.get_or_init(|| {
-            let help: usize = self.families.iter().map(|family| family.name.len() + family.help.len() + 8).sum();
-            Labels::shared_bytes(&self.series) + help
-        })
-    }
-
-    /// Its columns in two parts, the same ones each time. Families go with the first: they are of the tenant, not of a column.
-    pub fn halves(&self) -> &[Arc<Self>; 2] {
-        self.halves.get_or_init(|| {
-            let (first, second) = self.series.split_at(self.series.len() / 2);
-            [Self::new(first.to_vec(), self.families.clone()), Self::new(second.to_vec(), Vec::new())].map(Arc::new)
-        })
-    }
-
-    /// Memory behind an `Arc` of it, that of label sets and texts included.
-    pub fn memory(&self) -> usize {
-        let series: usize = self.series.iter().map(Labels::memory).sum();
-        let families: usize = self.families.iter().map(Family::memory).sum();
-        let lists =
-            allocation(self.series.capacity() * size_of::<Labels>()) + allocation(self.families.capacity() * size_of::<Family>());
-        let encoded = self.encoded.get().map_or(0, |encoded| shared(encoded.bytes().len()));
-        shared(size_of::<Self>()) + lists + series + families + encoded
-    }
-}
-
-impl Clone for Schema {
-    fn clone(&self) -> Self {
-        Self::new(self.series.clone(), self.families.clone())
-    }
-}
-
-impl PartialEq for Schema {
-    fn eq(&self, other: &Self) -> bool {
-        if let (Some(own), Some(other)) = (self.encoded.get(), other.encoded.get())
-            && own.bytes() == other.bytes()
-        {
-            return true;
-        }
-        self.series == other.series && self.families == other.families
-    }
-}
-
-impl Eq for Schema {}
-
-impl fmt::Debug for Schema {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Schema").field("series", &self.series).field("families", &self.families).finish()
     }
 }
 

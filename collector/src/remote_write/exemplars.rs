@@ -50,7 +50,7 @@ impl Reading<'_> {
         for (known, exemplar) in late {
             let mut place = places.get(&Arc::as_ptr(&known)).copied();
             if place.is_none()
-                && let Some((time, value)) = known.newest.get()
+                && let Some((time, value)) = self.tenant.state.read().newest(&known)
                 && self.bounds.check(time).is_ok()
             {
                 let again = self.place(&known, time, 0, value)?;

@@ -43,7 +43,7 @@ impl Told {
     /// Leaves out families that no batch carries, as where a schema has no room for more.
     pub fn retain_carried(&mut self) {
         if !self.families.is_empty() {
-            let all = self.carried.iter().flat_map(|own| &own.batch.schema.families);
+            let all = self.carried.iter().flat_map(|own| own.batch.schema.families());
             let carried: HashSet<&str> = all.map(|family| family.name.as_str()).collect();
             let before = self.families.len();
             self.families.retain(|(name, _)| carried.contains(name.as_str()));
@@ -126,7 +126,7 @@ impl Reading<'_> {
             };
             let (Some(series), Some(said)) = (series, said) else { continue };
             if !has_sample.contains(&name_hash(&series)) {
-                let Some((time, value)) = series.newest.get() else { continue };
+                let Some((time, value)) = self.tenant.state.read().newest(&series) else { continue };
                 if self.bounds.check(time).is_err() {
                     continue;
                 }

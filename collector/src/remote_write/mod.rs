@@ -9,7 +9,8 @@
 //!
 //! - [`message`], [`symbols`], [`histogram`], [`labels`]: the messages, read where they lie. [`series`], [`order`]: what is known of series from
 //!   requests before.
-//! - [`rows`], [`sections`]: samples as batches; [`exemplars`], [`families`], [`newest`]: what goes with them; [`outcome`]: what a request came to.
+//! - [`rows`], [`schemas`], [`sections`]: samples as batches; [`exemplars`], [`families`], [`newest`]: what goes with them; [`outcome`]: what a
+//!   request came to.
 //!
 //! How weir sends is `remote_write_out`.
 
@@ -24,6 +25,7 @@ mod newest;
 mod order;
 mod outcome;
 mod rows;
+mod schemas;
 mod sections;
 pub(crate) mod series;
 mod symbols;

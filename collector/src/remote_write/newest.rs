@@ -1,5 +1,6 @@
 //! The newest sample that is stored of each series: what an exemplar or metadata that come later are stored with. What a request brings is
-//! taken over once the bus has it; a sample that was refused, or never got there, is none to repeat. Called by [`super::families`].
+//! taken over once the bus has it; a sample that was refused, or never got there, is none to repeat. A row of numbers whose series are all in its
+//! schema is remembered there, as a row; others by each series. Called by [`super::families`].
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use weir_model::metric::MetricBatch;
 use weir_model::time::UnixNanos;
 
 use super::rows::Value;
+use super::schemas::KnownSchema;
 use super::series::Known;
 
 /// The newest sample of a series, with its time: an exemplar may come in a request after its sample's, and is stored with the same
@@ -51,6 +53,7 @@ impl Newest {
 
 /// Samples of a request, in the batch that carries them.
 pub(super) struct Carried {
+    pub known: Arc<KnownSchema>,
     /// By column of the batch.
     pub series: Vec<Arc<Known>>,
     pub batch: Arc<MetricBatch>,
@@ -66,6 +69,9 @@ impl Carried {
     pub fn stored(&self) -> usize {
         // Rows ascend by time, and each has all of the series.
         let Some(row) = self.batch.rows.last() else { return 0 };
+        if let Some(bytes) = self.known.stored(row) {
+            return bytes;
+        }
         let mut histograms = row.extras.iter().flat_map(|extras| &extras.histograms).peekable();
         let set = |(column, (known, number)): (usize, (&Arc<Known>, &f64))| {
             let value = match histograms.next_if(|(at, _)| *at as usize == column) {

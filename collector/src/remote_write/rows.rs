@@ -9,7 +9,8 @@ use weir_model::label::Labels;
 use weir_model::metric::{Exemplar, MetricRow, RowExtras, STALE_NAN, Schema};
 use weir_model::time::UnixNanos;
 
-use super::series::{Known, KnownSchema, Target};
+use super::schemas::KnownSchema;
+use super::series::{Known, Target};
 use crate::push::Digest;
 
 /// Columns of a target that go together: a request that begins or ends within a target makes new schemas of so many at most.

@@ -1,5 +1,7 @@
 //! A request's series as sections. Pure but for what is known of series, and for the tenant's count of active ones.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +19,7 @@ use super::newest::Carried;
 use super::order::Walk;
 use super::outcome::{Taken, Written};
 use super::rows::{self, BATCH_BYTES, Place, ROW_BYTES, Row, Rows, SAMPLE_BYTES, Value};
+use super::schemas::{FoundSchema, KnownSchema};
 use super::series::{Known, State, TenantSeries};
 use crate::admission::Admission;
 use crate::bounds::{OutOfTime, TimeBounds};
@@ -66,8 +69,8 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
     admission.charge(owed)?;
     (0..left_out).for_each(|_| taken.refused.leave_out("metadata"));
     taken.told = Told::new(&known, told, heard);
-    for (section, series) in batches(context, admission, &known, settled(rows, &mut taken))? {
-        taken.told.carry(Carried { series, batch: Arc::clone(&section.batch) });
+    for (section, of_schema, series) in batches(context, admission, &known, settled(rows, &mut taken))? {
+        taken.told.carry(Carried { known: of_schema, series, batch: Arc::clone(&section.batch) });
         taken.sections.push(section);
     }
     taken.told.retain_carried();
@@ -89,7 +92,7 @@ fn settled(rows: Rows, taken: &mut Taken) -> Vec<Row> {
     rows
 }
 
-type WithSeries = (Section<MetricBatch>, Vec<Arc<Known>>);
+type WithSeries = (Section<MetricBatch>, Arc<KnownSchema>, Vec<Arc<Known>>);
 
 /// Sections of rows, each with its series by column; their schemas are made where they are not known.
 fn batches(
@@ -99,10 +102,19 @@ fn batches(
     rows: Vec<Row>,
 ) -> Result<Vec<WithSeries>, PushError> {
     let mut with_schemas = Vec::with_capacity(rows.len());
+    // Several rows of the same part are a batch.
+    let mut parts: HashMap<(*const KnownSchema, usize, usize), Arc<KnownSchema>> = HashMap::new();
     for row in rows {
-        let found = known.state.read().schema(&row.target, &row.columns);
+        let found = known.state.read().schema(&row.target, &row.columns, &row.series);
         let schema = match found {
-            Some(schema) => schema,
+            Some(FoundSchema::Whole(schema)) => schema,
+            Some(FoundSchema::Part(whole, columns)) => match parts.entry((Arc::as_ptr(&whole), columns.start, columns.end)) {
+                Entry::Occupied(known) => Arc::clone(known.get()),
+                Entry::Vacant(place) => {
+                    admission.charge(BATCH_BYTES + columns.len() * (size_of::<Labels>() + size_of::<u32>()))?;
+                    Arc::clone(place.insert(Arc::new(whole.part(columns))))
+                }
+            },
             None => {
                 admission.charge(BATCH_BYTES + 8 * row.columns.len())?;
                 let (schema, bytes) = known.state.write().insert_schema(&row.target, &row.columns, &row.series);
@@ -117,7 +129,7 @@ fn batches(
         let digest = batch.digest(&context.tenant);
         let rows::Batch { target, source, known, series, rows } = batch;
         let batch = MetricBatch { target: target.labels.clone(), schema: Arc::clone(&known.schema), rows };
-        (context.section(source, digest, batch), series)
+        (context.section(source, digest, batch), known, series)
     };
     Ok(rows::batches(with_schemas.into_iter()).into_iter().map(section).collect())
 }

@@ -12,15 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use weir_model::intern::hash;
 use weir_model::label::{Labels, NAME};
 use weir_model::limits::LabelLimits;
 use weir_model::memory::{allocation, shared, table_entry};
-use weir_model::metric::{Family, MetricKind, Schema};
-use xxhash_rust::xxh3::xxh3_128;
+use weir_model::metric::{Family, MetricKind};
+use weir_model::time::UnixNanos;
 
 use super::newest::Newest;
 use super::order::{Order, Turn};
+use super::rows::Value;
+use super::schemas::{FoundSchema, KnownSchema, SchemaPlace, Schemas};
 use crate::fingerprint::{Fingerprint, Hashed};
 
 /// Tenants whose series are known at once.
@@ -31,9 +32,6 @@ const FAMILIES_MAX: usize = 100_000;
 const SCHEMA_FAMILIES_BYTES_MAX: usize = 256 << 10;
 /// Labels by which series are of one target.
 const TARGET_NAMES: [&str; 2] = ["job", "instance"];
-/// Neither is in UTF-8.
-const TEXT_END: u8 = 0xff;
-const SERIES_END: u8 = 0xfe;
 /// Of a target that was never given one.
 static TARGETS: AtomicU64 = AtomicU64::new(0);
 
@@ -61,7 +59,7 @@ pub(super) struct State {
     targets: HashMap<Labels, Arc<Target>>,
     /// Of the series that was made last.
     last_target: Option<Arc<Target>>,
-    schemas: HashMap<u64, Arc<KnownSchema>, BuildHasherDefault<Hashed>>,
+    schemas: Schemas,
     families: HashMap<String, KnownFamily>,
     /// The series of each name that was made last, with whose newest sample metadata that comes alone is stored: those of before may have ended.
     by_name: HashMap<String, Arc<Known>>,
@@ -114,6 +112,7 @@ pub(super) struct Known {
     /// Among its target's.
     pub column: u32,
     pub turn: Turn,
+    pub place: SchemaPlace,
     /// Without the target's.
     pub labels: Labels,
     /// By which its tenant's active series are counted.
@@ -130,16 +129,6 @@ struct KnownFamily {
     said: u64,
     /// Whether a batch that carries it has been acknowledged.
     is_stored: bool,
-}
-
-/// A schema and what makes it known again.
-pub(super) struct KnownSchema {
-    target: u64,
-    columns: Box<[u32]>,
-    generation: u64,
-    pub schema: Arc<Schema>,
-    /// Of its series, in order; the same on every machine.
-    pub digest: [u8; 16],
 }
 
 impl SeriesCache {
@@ -198,6 +187,7 @@ impl State {
             // After four billion series of one target they share columns, and are told apart by the batch that has both.
             column: target.columns.fetch_add(1, Ordering::Relaxed) as u32,
             turn: self.order.turn(),
+            place: SchemaPlace::default(),
             active: active(&target.labels, &labels),
             labels,
             newest: Newest::default(),
@@ -237,45 +227,28 @@ impl State {
         Arc::clone(self.last_target.insert(Arc::clone(target)))
     }
 
-    fn schema_hash(target: &Target, columns: &[u32]) -> u64 {
-        let mut bytes = target.number.to_le_bytes().to_vec();
-        columns.iter().for_each(|column| bytes.extend_from_slice(&column.to_le_bytes()));
-        hash(&bytes)
+    /// The newest sample of a series that the bus has.
+    pub fn newest(&self, series: &Known) -> Option<(UnixNanos, Value)> {
+        let own = series.newest.get();
+        let of_schema = self.schemas.newest(series).map(|(time, value)| (time, Value::Number(value)));
+        match (own, of_schema) {
+            (Some(own), Some(other)) => Some(if other.0 > own.0 { other } else { own }),
+            (own, other) => own.or(other),
+        }
     }
 
     /// The schema of these columns of a target, when it is known with all that is known of its families.
-    pub fn schema(&self, target: &Target, columns: &[u32]) -> Option<Arc<KnownSchema>> {
-        let found = self.schemas.get(&Self::schema_hash(target, columns))?;
-        let is_same = found.target == target.number && *found.columns == *columns && found.generation == self.generation;
-        is_same.then(|| Arc::clone(found))
+    pub fn schema(&self, target: &Target, columns: &[u32], series: &[Arc<Known>]) -> Option<FoundSchema> {
+        self.schemas.find(target, columns, series, self.generation)
     }
 
     /// Makes it, and says how many bytes more are held.
     pub fn insert_schema(&mut self, target: &Target, columns: &[u32], series: &[Arc<Known>]) -> (Arc<KnownSchema>, usize) {
         let names = || series.iter().map(|known| known.labels.get(NAME)).collect();
         let families: Vec<Family> = if self.families.is_empty() { Vec::new() } else { self.families_of(&names()) };
-        let mut texts = Vec::new();
-        for known in series {
-            for text in target.labels.merged_pairs(&known.labels).flat_map(|(name, value)| [name, value]) {
-                texts.extend_from_slice(text.as_bytes());
-                texts.push(TEXT_END);
-            }
-            texts.push(SERIES_END);
-        }
-        let known = Arc::new(KnownSchema {
-            target: target.number,
-            columns: columns.into(),
-            generation: self.generation,
-            schema: Schema::shared(series.iter().map(|known| known.labels.clone()).collect(), families),
-            digest: xxh3_128(&texts).to_be_bytes(),
-        });
-        let bytes = shared(size_of::<KnownSchema>())
-            + allocation(size_of_val(columns))
-            + size_of_val(series)
-            + known.schema.families.iter().map(family_bytes).sum::<usize>()
-            + table_entry(size_of::<(u64, Arc<KnownSchema>)>());
-        self.schemas.insert(Self::schema_hash(target, columns), Arc::clone(&known));
-        (known, bytes)
+        let bytes = families.iter().map(family_bytes).sum::<usize>();
+        let (known, own) = self.schemas.insert(target, columns, series, (families, self.generation));
+        (known, bytes + own)
     }
 
     /// By name. Where there is no room for all, those that are not stored yet go first.

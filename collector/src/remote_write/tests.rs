@@ -1,10 +1,11 @@
 //! What senders write, decoded and over a socket: each sample once, and what is refused, with its reason.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use prost::Message;
 use weir_model::config::ByteSize;
+use weir_model::fuzz::Random;
 use weir_model::histogram::ResetHint;
 use weir_model::metric::{MetricBatch, STALE_NAN, is_stale};
 use weir_model::time::SECOND;
@@ -119,8 +120,21 @@ fn a_request_that_begins_elsewhere_repeats_schemas_and_an_order_does_not_matter(
     let known = |sections: &[Section<MetricBatch>]| {
         sections.iter().filter(|section| schemas.contains(&Arc::as_ptr(&section.batch.schema).addr())).count()
     };
-    let parts = [of(&all[..300]), of(&all[300..])].concat();
-    assert_eq!((parts.len(), known(&parts)), (5, 3), "but the two parts of the chunk that was cut");
+    // But of the chunk that was cut: a part of what is known, and few columns that stand by themselves.
+    let is_part = |section: &&Section<MetricBatch>| {
+        let (whole, _) = section.batch.schema.whole();
+        section.batch.schema.is_part() && schemas.contains(&Arc::as_ptr(whole).addr())
+    };
+    for (cut, parts, made) in [(300, 2, 0), (256 + 31, 1, 1), (256 + 225, 1, 1)] {
+        let own = [of(&all[..cut]), of(&all[cut..])].concat();
+        assert_eq!((own.len(), known(&own), own.iter().filter(is_part).count()), (5, 3, parts), "cut at {cut}");
+        assert_eq!(numbers(&own), numbers(&whole));
+        assert_eq!(own.iter().filter(|section| !section.batch.schema.is_part()).count(), 3 + made);
+        // They are the same rows to one who knows no more than these.
+        let other = crate::hostile::bench(PushConfig::default());
+        let of = |own: &[TimeSeries]| taken(&other, &(false, compress(&request(own.to_vec())))).sections;
+        assert_eq!(digests(&own), digests(&[of(&all[..cut]), of(&all[cut..])].concat()));
+    }
     let backwards: Vec<TimeSeries> = all.iter().rev().cloned().collect();
     let backwards = of(&backwards);
     assert_eq!((known(&backwards), digests(&backwards)), (4, digests(&whole)));
@@ -324,6 +338,47 @@ fn of_samples_in_any_order_the_newest_is_repeated_and_none_that_was_refused() {
     let sent = taken(&bench, &(false, compress(&request(vec![own]))));
     let row = &sent.sections[0].batch.rows[0];
     assert_eq!((row.timestamp, row.values[0]), (NOW * 1_000_000, 3.0));
+}
+
+/// Rows of all series of a target, of neighbours, and with gaps, one after the other: schemas and parts come and go.
+#[test]
+fn each_series_is_repeated_as_it_was_stored_last_whatever_rows_it_came_in() {
+    let (mut random, bench) = (Random::new(5), bench(PushConfig::default()));
+    let name = |i: usize| format!("m{i:03}");
+    let mut stored: HashMap<usize, (i64, f64)> = HashMap::new();
+    let mut parts = 0;
+    for round in 0..300_i64 {
+        // Some are late.
+        let time = NOW - 10_000 + 2 * round - [0, 101][random.below(2)];
+        let (first, count) = if random.below(3) == 0 { (0, 300) } else { (random.below(300), 1 + random.below(300)) };
+        let gap = if random.below(3) == 0 { random.below(300) } else { 300 };
+        let own: Vec<usize> = (first..300.min(first + count)).filter(|i| *i != gap).collect();
+        let value = |i: usize| (1000 * round) as f64 + i as f64;
+        let all = own.iter().map(|i| series(&name(*i), "shop", vec![sample(time, value(*i))])).collect();
+        let sent = taken(
+            &bench,
+            &(round % 2 == 0, if round % 2 == 0 { compress(&upgrade(&request(all))) } else { compress(&request(all)) }),
+        );
+        parts += sent.sections.iter().filter(|section| section.batch.schema.is_part()).count();
+        if random.below(4) > 0 {
+            sent.told.stored();
+            for i in own {
+                // A series that comes in both versions is two.
+                let newest = stored.entry(2 * i + (round % 2) as usize).or_insert((time, value(i)));
+                *newest = if newest.0 < time { (time, value(i)) } else { *newest };
+            }
+        }
+        for _ in 0..3 {
+            let (i, version) = (random.below(300), random.below(2));
+            let exemplar = Exemplar { labels: labels([("trace_id", "t")]), value: 1.0, timestamp: NOW };
+            let own = request(vec![TimeSeries { exemplars: vec![exemplar], ..series(&name(i), "shop", Vec::new()) }]);
+            let body = if version == 0 { (true, compress(&upgrade(&own))) } else { (false, compress(&own)) };
+            let row = taken(&bench, &body).sections.first().map(|section| section.batch.rows[0].clone());
+            let found = row.map(|row| (row.timestamp / 1_000_000, row.values[0]));
+            assert_eq!(found, stored.get(&(2 * i + version)).copied(), "round {round}, series {i}");
+        }
+    }
+    assert!(parts > 50, "{parts}");
 }
 
 #[test]

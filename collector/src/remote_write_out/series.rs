@@ -51,7 +51,8 @@ impl KnownSeries {
         if let Some(table) = self.tables.get(&key) {
             return Arc::clone(table);
         }
-        let families: HashMap<&str, u32> = batch.schema.families.iter().map(|family| family.name.as_str()).zip(0_u32..).collect();
+        let families: HashMap<&str, u32> =
+            batch.schema.families().iter().map(|family| family.name.as_str()).zip(0_u32..).collect();
         let series = batch.schema.series.iter().map(|own| self.series(&batch.target, own, &families)).collect();
         let table = Arc::new(Table { schema: Arc::clone(&batch.schema), series });
         let bytes = table.memory();
@@ -94,7 +95,7 @@ impl Table {
     }
 
     pub fn family(&self, series: &Series) -> Option<&Family> {
-        self.schema.families.get(series.family? as usize)
+        self.schema.families().get(series.family? as usize)
     }
 }
 

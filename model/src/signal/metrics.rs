@@ -18,7 +18,7 @@ impl Signal for MetricBatch {
 
     fn active(&self) -> impl Iterator<Item = u64> {
         let target = self.target.process_hash().rotate_left(1);
-        self.schema.series.iter().map(move |series| target ^ series.process_hash())
+        self.schema.hashes().iter().map(move |series| target ^ series)
     }
 
     fn encode(&self, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
@@ -26,6 +26,9 @@ impl Signal for MetricBatch {
     }
 
     fn wire_version(&self) -> u8 {
+        if self.schema.is_part() {
+            return wire::VERSION_PARTS;
+        }
         let has_extras = |row: &MetricRow| row.extras.as_ref().is_some_and(|extras| !extras.is_empty());
         if self.rows.iter().any(has_extras) { wire::VERSION_EXTRAS } else { wire::VERSION_BASE }
     }

@@ -9,7 +9,7 @@ use zstd::zstd_safe::compress_bound;
 
 use super::budget::{Budget, check_limit, invalid, limit};
 use super::columns::Reader;
-use super::{Kind, Limits, Mark, Section, SectionHeader, VERSION_BASE, VERSION_EXTRAS, WireError};
+use super::{Kind, Limits, Mark, Section, SectionHeader, VERSION_BASE, VERSION_PARTS, WireError};
 use crate::compression::{compress_to, decompress};
 use crate::signal::Signal;
 use crate::varint::{put_bytes, put_varint};
@@ -17,7 +17,7 @@ use crate::varint::{put_bytes, put_varint};
 const MAGIC: [u8; 4] = *b"WEIR";
 /// The newest version that this one reads. Versions differ in bodies, whose columns tell; one is written under the oldest version that
 /// has all of its columns, so that whoever does not know them refuses it.
-const VERSION: u8 = VERSION_EXTRAS;
+const VERSION: u8 = VERSION_PARTS;
 /// Bytes before the section headers.
 const HEAD_BYTES: usize = 24;
 /// Where the checksummed part begins: after magic and checksum.

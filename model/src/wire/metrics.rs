@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::WireError;
 use super::budget::{Budget, check_limit, invalid};
 use super::columns::{ColumnsReader, ColumnsWriter, Reader, labels, put_labels, put_timestamps, timestamps};
+use super::schema::PartColumns;
 use super::{extras, schema};
 use crate::metric::{MetricBatch, MetricRow, Schema};
 use crate::varint::put_varint;
@@ -17,6 +18,8 @@ const ROW_COUNT: u8 = 4;
 const TIMESTAMPS: u8 = 5;
 const VALUES: u8 = 6;
 const SCHEMA: u8 = 7;
+/// Of version 4; 8 to 10 are those of [`extras`].
+pub(super) const PART: u8 = 11;
 
 /// Memory of a row beside its values.
 const ROW_BYTES: usize = size_of::<MetricRow>();
@@ -37,6 +40,9 @@ pub(crate) fn encode(batch: &MetricBatch, budget: &mut Budget, out: &mut Vec<u8>
     columns.put(VALUES, &put_values(&batch.rows, series));
     columns.put(SCHEMA, &schema::encode(&batch.schema, budget)?);
     extras::put(&batch.rows, series, budget, &mut columns)?;
+    if let Some(part) = PartColumns::of(&batch.schema) {
+        columns.put(PART, &part.bytes());
+    }
     columns.finish(out);
     Ok(())
 }
@@ -48,6 +54,10 @@ pub(crate) fn decode(body: &[u8], values: u32, budget: &mut Budget) -> Result<Me
     let schema = match columns.find(SCHEMA, "schema") {
         Some(mut column) => schema::decode(column.take(column.remaining())?, budget)?,
         None => schema_1(&columns, budget)?,
+    };
+    let schema = match columns.find(PART, "part of a schema") {
+        Some(column) => PartColumns::read(column)?.part(&schema, budget)?,
+        None => schema,
     };
     let series = schema.series.len();
     let rows = columns.need(ROW_COUNT, "row count")?.all(1, |count| count)?[0];
@@ -120,7 +130,7 @@ fn read_values(column: Reader<'_>, times: &[i64], series: usize) -> Result<Vec<M
 #[cfg(test)]
 pub(super) fn unpacked(body: &[u8]) -> Vec<u8> {
     let columns = ColumnsReader::new(body).expect("columns");
-    let extras = [extras::HISTOGRAMS, extras::STARTS, extras::EXEMPLARS];
+    let extras = [extras::HISTOGRAMS, extras::STARTS, extras::EXEMPLARS, PART];
     let others = [TARGET, ROW_COUNT, TIMESTAMPS, VALUES].into_iter().chain(extras).filter_map(|id| columns.find(id, "column"));
     let others = others.flat_map(|mut column| column.take(column.remaining()).expect("its own bytes").to_vec());
     others.chain(unpacked_schema(body)).collect()

@@ -42,6 +42,8 @@ use crate::signal::Signal;
 pub(crate) const VERSION_BASE: u8 = 2;
 /// That of records of which a row has more than numbers.
 pub(crate) const VERSION_EXTRAS: u8 = 3;
+/// That of records of which a section has neighbouring columns of a schema.
+pub(crate) const VERSION_PARTS: u8 = 4;
 
 /// What a record carries; one kind a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -122,8 +122,55 @@ impl Schema {
     }
 }
 
-/// The bytes of a schema, charged as what decoding them takes.
+/// Which columns of the schema whose bytes are there: none are said of all.
+#[derive(Clone, Copy)]
+pub(super) struct PartColumns {
+    first: usize,
+    count: usize,
+}
+
+impl PartColumns {
+    pub(super) fn of(schema: &Arc<Schema>) -> Option<Self> {
+        schema.is_part().then(|| Self { first: schema.whole().1, count: schema.series.len() })
+    }
+
+    pub(super) fn bytes(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.first as u64);
+        put_varint(&mut out, self.count as u64);
+        out
+    }
+
+    pub(super) fn read(column: Reader<'_>) -> Result<Self, WireError> {
+        let numbers = column.all(2, |number| number as usize)?;
+        Ok(Self { first: numbers[0], count: numbers[1] })
+    }
+
+    /// Errors with `Invalid` where the schema has no such columns.
+    pub(super) fn part(self, whole: &Arc<Schema>, budget: &mut Budget) -> Result<Arc<Schema>, WireError> {
+        let end = self.first.checked_add(self.count).filter(|end| *end <= whole.series.len() && self.count > 0);
+        let Some(end) = end else {
+            let Self { first, count } = self;
+            return Err(invalid("part of a schema", format!("{count} columns from {first} on of {}", whole.series.len())));
+        };
+        self.charge(budget)?;
+        Ok(Arc::new(Schema::part(whole, self.first..end)))
+    }
+
+    fn charge(self, budget: &mut Budget) -> Result<(), WireError> {
+        budget.charge(size_of::<Schema>() + self.count * size_of::<Labels>())
+    }
+}
+
+/// The bytes of a schema, charged as what decoding them takes. Those of a part are its whole's.
 pub(super) fn encode(schema: &Arc<Schema>, budget: &mut Budget) -> Result<Arc<[u8]>, WireError> {
+    if let Some(columns) = PartColumns::of(schema) {
+        columns.charge(budget)?;
+    }
+    encode_whole(schema.whole().0, budget)
+}
+
+fn encode_whole(schema: &Arc<Schema>, budget: &mut Budget) -> Result<Arc<[u8]>, WireError> {
     if let Some(known) = schema.encoded.get().filter(|known| known.limits == budget.limits) {
         budget.charge(known.charge as usize)?;
         return Ok(Arc::clone(&known.bytes));

@@ -46,12 +46,13 @@ fn check_round_trip<S: Golden>(sections: &[Section<S>]) {
     }
 }
 
-/// The same check of each signal, and of samples with extras.
+/// The same check of each signal, of samples with extras, and of those of a part of a schema.
 macro_rules! each_signal {
     ($check:ident) => {
         $check("logs", LogBatch::golden());
         $check("metrics", MetricBatch::golden());
         $check("extras", golden::extras());
+        $check("parts", golden::part());
         $check("spans", SpanBatch::golden());
     };
 }
@@ -68,8 +69,8 @@ fn golden_bytes() {
             std::fs::write(path(version), hex::encode(&record) + "\n").unwrap();
         }
         let read = |version| hex::decode(std::fs::read_to_string(path(version)).unwrap().trim()).unwrap();
-        // Extras are of version 3.
-        let (first, second) = (read(if version == 3 { 3 } else { 1 }), read(version));
+        // Extras are of version 3, parts of 4.
+        let (first, second) = (read(if version > 2 { version } else { 1 }), read(version));
         for golden in [&first, &second] {
             let sections = decode::<S>(golden, &Limits::default()).unwrap();
             assert_eq!(sections.len(), 1, "{name}");
@@ -229,8 +230,8 @@ fn a_builder_refuses_what_is_wrong() {
 #[test]
 fn a_newer_version_is_named() {
     let (mut head, body) = super::frame::uncompressed(&encode(&[LogBatch::golden()])).unwrap();
-    head[8] = 4;
-    assert_eq!(decode::<LogBatch>(&super::frame::sealed(&head, &body), &Limits::default()), Err(WireError::Version(4)));
+    head[8] = 5;
+    assert_eq!(decode::<LogBatch>(&super::frame::sealed(&head, &body), &Limits::default()), Err(WireError::Version(5)));
 }
 
 #[test]
@@ -243,6 +244,36 @@ fn only_a_record_with_extras_is_of_the_version_that_has_them() {
     batch.rows.iter_mut().for_each(|row| row.extras = Some(Box::default()));
     assert_eq!(version(std::slice::from_ref(&bare)), 2);
     check_round_trip(&[bare]);
+}
+
+#[test]
+fn a_part_travels_with_the_bytes_of_its_whole() {
+    let part = golden::part();
+    assert_eq!(encode(std::slice::from_ref(&part))[8], 4);
+    let read = decode::<MetricBatch>(&encode(std::slice::from_ref(&part)), &Limits::default()).unwrap();
+    let [own, other] = [&part, &read[0]].map(|section| section.batch.schema.whole());
+    assert!(Arc::ptr_eq(own.0, other.0) && own.1 == other.1, "a whole that is held is known again");
+    let small = Limits { body_bytes: 200, ..Limits::default() };
+    let mut many = part;
+    Arc::make_mut(&mut many.batch).schema =
+        Arc::new(Schema::part(&Arc::new(Schema::new(vec![Labels::from_pairs([("a", "b")]); 900], vec![])), 0..500));
+    Arc::make_mut(&mut many.batch).rows.clear();
+    assert!(RecordBuilder::new(small).push(&many).is_err(), "its columns are charged");
+}
+
+#[test]
+fn columns_that_a_schema_does_not_have_are_refused() {
+    let refused = |column: &[u8]| {
+        let body = super::metrics::around_rows(&[("a", "1"), ("a", "2")], (super::metrics::PART, column));
+        decode::<MetricBatch>(&super::frame::around(super::Kind::Metrics, 1, &body), &Limits::default()).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&[1, 2]), "bad part of a schema: 2 columns from 1 on of 2");
+    assert_eq!(refused(&[0, 0]), "bad part of a schema: 0 columns from 0 on of 2");
+    let end = [&[0xff; 9][..], &[1, 1]].concat();
+    assert_eq!(refused(&end), format!("bad part of a schema: 1 columns from {} on of 2", u64::MAX));
+    assert_eq!(refused(&[1]), "record ends early: part of a schema needs more bytes");
+    assert_eq!(refused(&[0, 1, 0]), "bad part of a schema: 1 bytes too many");
+    assert_eq!(refused(&[0, 1]), "bad values: 16 bytes for 8 items of 1", "of one column, where two are there");
 }
 
 /// Layouts and label sets are written once and held by each that has them: both directions count that alike.

@@ -1,10 +1,11 @@
 //! Histograms, starts and exemplars of a head reach the other side as the head has them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::label::{Labels, Matcher, NAME};
-use weir_model::metric::{Exemplar, MetricBatch, MetricRow, RowExtras, Schema};
+use weir_model::metric::{ChosenColumns, Exemplar, MetricBatch, MetricRow, RowExtras, Schema};
 use weir_model::scope::Scope;
 use weir_model::select::{MetricReader, MetricSelect, NoBudget, PartitionCoverage};
 use weir_model::wire::{Mark, Section, SectionHeader};
@@ -65,13 +66,26 @@ fn head() -> Arc<MetricsHead> {
             }
             MetricRow { values: row.values.into_iter().chain([1.0]).collect(), extras, ..row }
         };
-        let rows = (first..first + 30).map(|at| widened(row(at))).collect();
-        let batch = MetricBatch { target: Labels::EMPTY, schema, rows };
-        let mark = Mark::Digest([1; 16]);
-        let section = Section::new(SectionHeader { tenant: "t".into(), source: source.into(), mark, records: 0 }, batch);
-        head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+        for at in first..first + 30 {
+            let own = widened(row(at));
+            let cut = if at % 5 == 0 { 1 + at as usize } else { 0 };
+            // Of each fifth row one part comes after the other, cut elsewhere each time.
+            for columns in [0..cut, cut..schema.series.len()].into_iter().filter(|columns| !columns.is_empty()) {
+                let batch = part(&schema, columns, &own);
+                let mark = Mark::Digest([1; 16]);
+                let section = Section::new(SectionHeader { tenant: "t".into(), source: source.into(), mark, records: 0 }, batch);
+                head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+            }
+        }
     }
     Arc::new(head)
+}
+
+fn part(schema: &Arc<Schema>, columns: Range<usize>, row: &MetricRow) -> MetricBatch {
+    let mut chosen = ChosenColumns::new(columns.start as u32..columns.end as u32);
+    let extras = row.extras.as_ref().and_then(|extras| chosen.of(extras));
+    let rows = vec![MetricRow { extras, ..MetricRow::new(row.timestamp, row.values[columns.clone()].to_vec()) }];
+    MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema::part(schema, columns)), rows }
 }
 
 fn reader(head: Arc<MetricsHead>) -> MetricsReader {

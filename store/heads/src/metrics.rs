@@ -1,6 +1,7 @@
 //! Series of a head for another process: its tables, with only the columns and rows that were asked for.
 //!
-//! A table travels as a section whose schema has whole label sets and whose target is empty. Rows of one table are in the
+//! A table travels as a section whose schema has whole label sets and whose target is empty, one for each run of rows of the same
+//! columns. Rows of one table are in the
 //! order in which they arrived, and so are the sections of tables that share a series: which of two samples of one
 //! millisecond came first is known to the temporary head as it was to the real one. There is no side data. Histograms and starts travel
 //! with the samples; exemplars, of rows that have some, by themselves.
@@ -151,12 +152,12 @@ impl Travels {
     }
 }
 
-/// Rows with only these columns.
-fn narrowed(columns: &[(Labels, u32)], rows: &[&Row], travels: Travels) -> Vec<MetricRow> {
-    let mut chosen = ChosenColumns::new(columns.iter().map(|(_, column)| *column));
+/// Rows with only these columns, which all of them have; their own columns begin with `first`.
+fn narrowed(columns: &[(Labels, u32)], first: u32, rows: &[&Row], travels: Travels) -> Vec<MetricRow> {
+    let mut chosen = ChosenColumns::new(columns.iter().map(|(_, column)| column - first));
     let narrow = |row: &&Row| {
-        let value = |column: u32| if matches!(travels, Travels::Samples) { row.values[column as usize] } else { 0.0 };
-        let values = columns.iter().map(|(_, column)| value(*column)).collect();
+        let value = |column: u32| if matches!(travels, Travels::Samples) { row.value(column) } else { None };
+        let values = columns.iter().map(|(_, column)| value(*column).unwrap_or(0.0)).collect();
         let extras = row.extras.as_ref().and_then(|extras| travels.extras(&mut chosen, extras));
         MetricRow { extras, ..MetricRow::new(nanos(row.timestamp), values) }
     };
@@ -210,19 +211,35 @@ fn extract_samples(
     packer.finish()
 }
 
-/// Of two columns of one series the one before comes first in every row, so it does when they travel apart.
 fn push_rows(
+    packer: &mut Packer<MetricBatch>,
+    of: (&str, u32),
+    columns: &Columns,
+    rows: &[&Row],
+    travels: Travels,
+) -> Result<(), ReadError> {
+    for run in rows.chunk_by(|a, b| a.columns() == b.columns()) {
+        let all = run[0].columns();
+        let own: Columns = columns.iter().filter(|(_, column)| all.contains(column)).cloned().collect();
+        push_run(packer, of, &own, run, travels)?;
+    }
+    Ok(())
+}
+
+/// Rows of the same columns. Of two columns of one series the one before comes first in every row, so it does when they travel apart.
+fn push_run(
     packer: &mut Packer<MetricBatch>,
     (tenant, table): (&str, u32),
     columns: &Columns,
     rows: &[&Row],
     travels: Travels,
 ) -> Result<(), ReadError> {
+    let first = rows.first().map_or(0, |row| row.first);
     let most = (SECTION_VALUES / values_a_column(rows, travels)).max(1);
     for columns in pieces(columns, most, SECTION_LABEL_BYTES, |(labels, _)| labels.text_bytes()) {
         let labels: Vec<Labels> = columns.iter().map(|(labels, _)| labels.clone()).collect();
         for some in rows.chunks((most / columns.len()).max(1)) {
-            let rows = narrowed(columns, some, travels);
+            let rows = narrowed(columns, first, some, travels);
             if !rows.is_empty() {
                 packer.push(&section(tenant, table, of_series(labels.clone()), rows), &[])?;
             }

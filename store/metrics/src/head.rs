@@ -1,11 +1,11 @@
 //! Unsealed scrapes of a partition: one table per (tenant, target, schema), a row a timestamp.
 //!
+//! Rows of some neighbouring columns of a schema, as senders cut theirs anywhere, go into the table of all of them.
 //! A scrape costs one copy of its values: series are found when a schema is first seen, not per sample. Values stay as
 //! they came (8 bytes) because a head is capped in time and bytes by its owner; they are settled and compressed when it
 //! is sealed. Names are `index.rs`, which a head hands on to the next one; what is a head's own is `head_tables.rs`, matching is
 //! `postings.rs`, the block `writer.rs`.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -25,7 +25,7 @@ use super::index::Index;
 use super::kept_labels::LabelRoom;
 use super::names::{Names, OrderedSeries};
 use super::plan::{MetricsPlan, Wanted};
-use super::rows::{HeadSeries, Row};
+use super::rows::{self, HeadSeries, Row};
 use super::samples::{Dropped, Samples};
 use super::schema::MILLISECOND;
 use super::writer::{BlockWriter, Families};
@@ -64,7 +64,7 @@ struct TenantHead {
 #[derive(Clone, Copy, PartialEq)]
 enum Rows {
     All,
-    /// One, in which each of the table's series has its newest sample there.
+    /// Those in which the table's series have their newest samples there: mostly one.
     Newest,
 }
 
@@ -197,12 +197,14 @@ impl Head for MetricsHead {
         if known.is_none() {
             check_labels(&section.header.source, batch)?;
         }
+        let (_, first) = batch.schema.whole();
         let rows: Vec<Row> = batch
             .rows
             .iter()
             .map(|row| Row {
                 arrival: self.arrivals.fetch_add(1, Ordering::Relaxed),
                 timestamp: row.timestamp.div_euclid(MILLISECOND),
+                first: first as u32,
                 values: head_extras::values(row),
                 extras: head_extras::kept(row),
             })
@@ -266,8 +268,9 @@ impl Head for MetricsHead {
 /// Read back from a block each series has its target's labels as its own: errors when a section's would take more memory so
 /// than any record may.
 fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
-    let own: usize = batch.schema.series.iter().map(Labels::memory).sum();
-    let bytes = batch.target.memory().saturating_mul(batch.schema.series.len()).saturating_add(own);
+    let (schema, _) = batch.schema.whole();
+    let own: usize = schema.series.iter().map(Labels::memory).sum();
+    let bytes = batch.target.memory().saturating_mul(schema.series.len()).saturating_add(own);
     if bytes > RECORD_BYTES_MAX {
         let detail =
             format!("labels of {bytes} bytes from {source}, each series with its target's, are above {RECORD_BYTES_MAX}");
@@ -336,19 +339,19 @@ impl TenantHead {
     ) -> HeadSeries {
         let index = self.names.index.read();
         let (mut found, numbers) = HeadSeries::new(&self.names, series, |id| index.places(id, &used));
+        let widths: Vec<usize> = numbers.iter().map(|table| index.schema(*table).series.len()).collect();
         drop(index);
         // A scrape waits only while rows are copied. Those that came since are left out: of a series that has moved to a table that was
         // not used before, the samples there would be lacking, and later ones elsewhere would not.
         let tables = self.tables.read();
-        let of_table = |table: u32| {
+        let of_table = |(table, width): (u32, usize)| {
             let all = tables.rows(table).iter().filter(|row| used.has_row(row) && in_range(row));
             match wanted {
                 Rows::All => all.cloned().collect(),
-                // Of one millisecond the first stays.
-                Rows::Newest => all.max_by_key(|row| (row.timestamp, Reverse(row.arrival))).cloned().into_iter().collect(),
+                Rows::Newest => rows::newest(all, width),
             }
         };
-        found.set_rows(numbers.into_iter().map(of_table).collect());
+        found.set_rows(numbers.into_iter().zip(widths).map(of_table).collect());
         found
     }
 }

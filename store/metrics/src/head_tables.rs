@@ -101,7 +101,7 @@ impl HeadTables {
     /// How many bytes more that takes.
     pub(super) fn add_families(&mut self, schema: &Schema) -> usize {
         let mut bytes = 0;
-        for family in &schema.families {
+        for family in schema.families() {
             let before = self.families.insert(family.name.clone(), family.clone());
             let entry = || allocation(family.name.len()) + 2 * size_of::<(String, Family)>();
             bytes += family.memory() + if before.is_none() { entry() } else { 0 };

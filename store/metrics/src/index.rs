@@ -214,10 +214,11 @@ impl Index {
         self.by_schema.find(hash, |table| self.tables[table as usize].holds(batch))
     }
 
+    /// A part of a schema goes into the table of its whole.
     fn hash(&self, batch: &MetricBatch) -> u64 {
         let mut hasher = self.state.build_hasher();
         batch.target.hash(&mut hasher);
-        batch.schema.series.hash(&mut hasher);
+        batch.schema.whole().0.series.hash(&mut hasher);
         hasher.finish()
     }
 
@@ -230,12 +231,13 @@ impl Index {
         let table = self.tables.len() as u32;
         self.by_schema.insert(hash, table);
         self.bytes += batch.target.memory();
-        if self.schemas.insert(Arc::as_ptr(&batch.schema).addr()) {
-            self.bytes += table_entry(size_of::<usize>()) + batch.schema.memory();
+        let (schema, _) = batch.schema.whole();
+        if self.schemas.insert(Arc::as_ptr(schema).addr()) {
+            self.bytes += table_entry(size_of::<usize>()) + schema.memory();
         }
-        self.tables.push(Table { target: batch.target.clone(), schema: Arc::clone(&batch.schema) });
+        self.tables.push(Table { target: batch.target.clone(), schema: Arc::clone(schema) });
         let (mut text, mut neighbour) = (Vec::new(), Neighbour::default());
-        for (column, own) in (0_u32..).zip(&batch.schema.series) {
+        for (column, own) in (0_u32..).zip(&schema.series) {
             self.add_place(&batch.target, own, PlaceEntry { table, column, next: NONE }, &mut text, &mut neighbour);
         }
         self.by_label_order.grow(self.series.len());
@@ -296,7 +298,8 @@ impl Index {
 
 impl Table {
     fn holds(&self, batch: &MetricBatch) -> bool {
-        self.target == batch.target && (Arc::ptr_eq(&self.schema, &batch.schema) || self.schema == batch.schema)
+        let (schema, _) = batch.schema.whole();
+        self.target == batch.target && (Arc::ptr_eq(&self.schema, schema) || self.schema == *schema)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use weir_model::label::Labels;
@@ -11,25 +12,67 @@ use weir_model::metric::{Exemplar, RowExtras, is_stale};
 use super::names::{Names, OrderedSeries};
 use super::samples::Samples;
 
-/// One scrape's values.
+/// One scrape's values, or those of some neighbouring columns of its table.
 #[derive(Clone)]
 pub struct Row {
     /// Order among all rows of the head, for "the first stays".
     pub arrival: u64,
     /// Milliseconds since the Unix epoch.
     pub timestamp: i64,
+    /// The column of the first value.
+    pub first: u32,
     pub values: Arc<[f64]>,
-    /// Never of nothing.
+    /// Never of nothing; columns are counted from the first value on.
     pub extras: Option<Arc<RowExtras>>,
 }
 
 impl Row {
+    /// Columns of the table that it has values of.
+    pub fn columns(&self) -> Range<u32> {
+        self.first..self.first + self.values.len() as u32
+    }
+
+    fn has(&self, column: u32) -> bool {
+        self.columns().contains(&column)
+    }
+
+    /// Of a column of the table.
+    pub fn value(&self, column: u32) -> Option<f64> {
+        self.values.get(column.checked_sub(self.first)? as usize).copied()
+    }
+
     fn read(&self, column: u32, samples: &mut Samples) {
-        samples.push(self.timestamp, self.values[column as usize]);
+        let Some(value) = self.value(column) else { return };
+        samples.push(self.timestamp, value);
         if let Some(extras) = &self.extras {
-            samples.push_extras(extras, column);
+            samples.push_extras(extras, column - self.first);
         }
     }
+}
+
+/// The fewest rows of a table of so many columns in which each column has its newest value of all of these, as they arrived.
+pub(super) fn newest<'a>(rows: impl Iterator<Item = &'a Row> + Clone, width: usize) -> Vec<Row> {
+    // Of one millisecond the first stays.
+    let age = |row: &&Row| (Reverse(row.timestamp), row.arrival);
+    let Some(last) = rows.clone().min_by_key(age) else { return Vec::new() };
+    if last.values.len() == width {
+        return vec![last.clone()];
+    }
+    let mut by_age: Vec<&Row> = rows.collect();
+    by_age.sort_unstable_by_key(age);
+    let (mut is_seen, mut unseen) = (vec![false; width], width);
+    by_age.retain(|row| {
+        let before = unseen;
+        if unseen == 0 {
+            return false;
+        }
+        for column in row.columns() {
+            unseen -= usize::from(is_seen.get_mut(column as usize).is_some_and(|seen| !std::mem::replace(seen, true)));
+        }
+        unseen < before
+    });
+    by_age.sort_unstable_by_key(|row| row.arrival);
+    by_age.into_iter().cloned().collect()
 }
 
 /// Series of a head that a reader asked for; rows are shared with the head, nothing is locked. Label sets that are not kept are made when
@@ -119,7 +162,7 @@ impl HeadSeries {
     }
 
     fn has_rows(&self, at: usize) -> bool {
-        self.places(at).into_iter().flatten().any(|(table, _)| !self.rows(*table).is_empty())
+        self.places(at).is_some_and(|places| self.rows_of(places).next().is_some())
     }
 
     /// The places of a series.
@@ -150,18 +193,26 @@ impl HeadSeries {
         &self.rows[table as usize]
     }
 
+    /// Rows that have a value at these places, with its column, table after table.
+    pub(super) fn rows_of<'a>(&'a self, places: &'a [(u32, u32)]) -> impl Iterator<Item = (&'a Row, u32)> + Clone {
+        let rows = |(table, column): &(u32, u32)| {
+            let column = *column;
+            self.rows(*table).iter().filter(move |row| row.has(column)).map(move |row| (row, column))
+        };
+        places.iter().flat_map(rows)
+    }
+
     /// Samples at these places, those of a millisecond each.
     pub(super) fn count(&self, places: &[(u32, u32)]) -> usize {
-        places.iter().map(|(table, _)| self.rows(*table).len()).sum()
+        self.rows_of(places).count()
     }
 
     /// The millisecond of the newest sample at these places, and whether it is no staleness marker.
     pub(super) fn newest(&self, places: &[(u32, u32)]) -> Option<(i64, bool)> {
-        let rows = places.iter().flat_map(|(table, column)| self.rows(*table).iter().map(move |row| (row, *column)));
         // Of one millisecond the first stays.
-        let (row, column) = rows.min_by_key(|(row, _)| (Reverse(row.timestamp), row.arrival))?;
-        let histogram = || row.extras.as_ref().and_then(|extras| extras.histogram(column));
-        let is_present = !is_stale(row.values[column as usize]) || histogram().is_some_and(|own| !own.is_stale());
+        let (row, column) = self.rows_of(places).min_by_key(|(row, _)| (Reverse(row.timestamp), row.arrival))?;
+        let histogram = || row.extras.as_ref().and_then(|extras| extras.histogram(column - row.first));
+        let is_present = !is_stale(row.value(column)?) || histogram().is_some_and(|own| !own.is_stale());
         Some((row.timestamp, is_present))
     }
 
@@ -169,25 +220,23 @@ impl HeadSeries {
     pub(super) fn read(&self, places: &[(u32, u32)], samples: &mut Samples) {
         if let [(table, column)] = *places {
             let rows = self.rows(table);
-            if rows.iter().any(|row| row.extras.is_some()) {
-                return rows.iter().for_each(|row| row.read(column, samples));
+            if rows.iter().all(|row| row.extras.is_none() && row.has(column)) {
+                samples.timestamps.extend(rows.iter().map(|row| row.timestamp));
+                samples.values.extend(rows.iter().map(|row| row.values[(column - row.first) as usize]));
+            } else {
+                rows.iter().for_each(|row| row.read(column, samples));
             }
-            samples.timestamps.extend(rows.iter().map(|row| row.timestamp));
-            samples.values.extend(rows.iter().map(|row| row.values[column as usize]));
             return;
         }
-        let mut arrived: Vec<(&Row, u32)> = Vec::new();
-        for (table, column) in places {
-            arrived.extend(self.rows(*table).iter().map(|row| (row, *column)));
-        }
+        let mut arrived: Vec<(&Row, u32)> = self.rows_of(places).collect();
         arrived.sort_by_key(|(row, _)| row.arrival);
         arrived.into_iter().for_each(|(row, column)| row.read(column, samples));
     }
 
     /// Exemplars at these places, with the millisecond of the row that told each.
-    pub(super) fn exemplars(&self, places: &[(u32, u32)]) -> impl Iterator<Item = (i64, &Exemplar)> {
-        let rows = places.iter().flat_map(|(table, column)| self.rows(*table).iter().map(move |row| (row, *column)));
-        let told = rows.filter_map(|(row, column)| Some((row.timestamp, row.extras.as_deref()?, column)));
+    pub(super) fn exemplars<'a>(&'a self, places: &'a [(u32, u32)]) -> impl Iterator<Item = (i64, &'a Exemplar)> {
+        let told =
+            self.rows_of(places).filter_map(|(row, column)| Some((row.timestamp, row.extras.as_deref()?, column - row.first)));
         told.flat_map(|(at, extras, column)| extras.exemplars(column).map(move |exemplar| (at, exemplar)))
     }
 }

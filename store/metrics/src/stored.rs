@@ -176,7 +176,7 @@ impl StoredSeries<'_> {
     pub(super) fn newest(&self) -> Option<i64> {
         let Self::Head(HeadSamples { found, at }) = self else { return None };
         let places = found.series.places(*at)?;
-        places.iter().flat_map(|(table, _)| found.series.rows(*table)).map(|row| row.timestamp).max()
+        found.series.rows_of(places).map(|(row, _)| row.timestamp).max()
     }
 
     /// Whether all of its samples are known to be older.

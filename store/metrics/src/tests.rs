@@ -23,6 +23,7 @@ pub(super) mod hidden;
 mod layouts;
 mod newest;
 mod next_head;
+mod parts;
 
 struct Fixed {
     blocks: Vec<BlockView<MetricsEngine>>,

@@ -168,6 +168,16 @@ pub(super) fn extras() -> Section<MetricBatch> {
     Section::new(header("a", Mark::Sequence { epoch: 1, first: 0, last: 4 }), batch)
 }
 
+/// Samples of two of a schema's four columns.
+pub(super) fn part() -> Section<MetricBatch> {
+    let series = ["a", "b", "c", "d"].map(|code| Labels::from_pairs([("__name__", "rq"), ("code", code)])).to_vec();
+    let families = vec![Family { name: "rq".into(), kind: MetricKind::Counter, help: String::new(), unit: String::new() }];
+    let whole = Arc::new(Schema::new(series, families));
+    let rows = vec![MetricRow::new(1_700_000_000_000_000_000, vec![2.0, STALE_NAN])];
+    let batch = MetricBatch { target: Labels::from_pairs([("job", "a")]), schema: Arc::new(Schema::part(&whole, 1..3)), rows };
+    Section::new(header("a", Mark::Digest([9; 16])), batch)
+}
+
 impl Golden for SpanBatch {
     fn golden() -> Section<Self> {
         let origin = Origin {

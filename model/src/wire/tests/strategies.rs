@@ -130,10 +130,14 @@ fn extras(width: usize) -> impl Strategy<Value = Option<Box<RowExtras>>> {
 
 fn metrics() -> impl Strategy<Value = MetricBatch> {
     let family = ("[a-z]{0,3}", ".{0,5}", "[a-z]{0,2}", Just(MetricKind::GaugeHistogram));
-    (labels(), vec(labels(), 0..5), vec(family, 0..3), 0..5_usize).prop_flat_map(|(target, series, families, rows)| {
-        let width = series.len();
+    let all = (labels(), vec(labels(), 0..5), vec(family, 0..3), 0..5_usize, any::<bool>());
+    all.prop_flat_map(|(target, series, families, rows, is_part)| {
         let family = |(name, help, unit, kind)| Family { name, kind, help, unit };
-        let schema = Arc::new(Schema::new(series, families.into_iter().map(family).collect()));
+        let mut schema = Arc::new(Schema::new(series, families.into_iter().map(family).collect()));
+        if is_part && schema.series.len() > 1 {
+            schema = Arc::new(Schema::part(&schema, 1..schema.series.len()));
+        }
+        let width = schema.series.len();
         let row = (any::<i64>(), vec(any::<u64>(), width), extras(width));
         vec(row, rows).prop_map(move |rows| {
             let row = |(timestamp, values, extras): (i64, Vec<u64>, Option<Box<RowExtras>>)| MetricRow {

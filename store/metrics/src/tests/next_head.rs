@@ -4,12 +4,12 @@ use super::extras::batches_with_extras;
 use super::*;
 
 /// Of two heads of the same samples, each with the block that it becomes.
-fn files(head: &MetricsHead) -> Vec<Vec<u8>> {
+pub(super) fn files(head: &MetricsHead) -> Vec<Vec<u8>> {
     head.build().unwrap().iter().map(|built| built.data.encode(Kind::Metrics).to_vec()).collect()
 }
 
 /// What a reader of heads says of a select.
-fn answers(heads: &[&Arc<MetricsHead>], select: &MetricSelect) -> impl PartialEq + std::fmt::Debug + use<> {
+pub(super) fn answers(heads: &[&Arc<MetricsHead>], select: &MetricSelect) -> impl PartialEq + std::fmt::Debug + use<> {
     let reader =
         MetricsReader::new(Arc::new(Fixed { blocks: Vec::new(), heads: heads.iter().map(|head| Arc::clone(head)).collect() }));
     let mut there = Vec::new();
