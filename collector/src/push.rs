@@ -138,7 +138,7 @@ impl PushContext {
     /// Ships within the tenant's rate; `Ok` once everything is durable. What is over the rate is refused as a whole, and counted.
     pub(crate) async fn ship<S: Shipped>(&self, source: &'static str, sections: Vec<Section<S>>) -> Result<(), PushError> {
         let records = sections.iter().map(|section| section.batch.records()).sum();
-        let bytes: usize = sections.iter().map(|section| section.batch.weight()).sum();
+        let bytes: usize = sections.iter().map(|section| section.batch.sent_weight()).sum();
         if let Err(error) = self.quota.take(S::KIND, records, bytes as u64) {
             self.dropped(source, RATE_LIMITED, records);
             return Err(error.into());

@@ -74,6 +74,11 @@ fn bench_of(config: PushConfig, otlp: OtlpConfig) -> Bench {
 }
 
 impl Bench {
+    /// What is counted of series that remote write has named.
+    pub(crate) fn series_bytes(&self) -> usize {
+        self.context.series.bytes()
+    }
+
     fn otlp<E: Export>(&self, format: Format, bytes: Bytes) -> Result<Vec<Section<E::Batch>>, PushError> {
         self.encoded::<E>(Encoded { bytes, encoding: String::new(), format })
     }

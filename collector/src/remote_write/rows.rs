@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use weir_model::histogram::{Buckets, Histogram};
 use weir_model::label::Labels;
-use weir_model::metric::{Exemplar, MetricRow, RowExtras, STALE_NAN, Schema};
+use weir_model::metric::{Exemplar, MetricRow, RowExtras, STALE_NAN};
 use weir_model::time::UnixNanos;
 
-use super::schemas::KnownSchema;
+use super::schemas::columns_hash;
 use super::series::{Known, Target};
 use crate::push::Digest;
 
@@ -232,23 +232,31 @@ fn move_all<T>(all: &mut [(u32, T)], moved: &[u32]) {
 pub(super) struct Batch {
     pub target: Arc<Target>,
     pub source: String,
-    pub known: Arc<KnownSchema>,
+    /// Of its target's, ascending.
+    pub columns: Vec<u32>,
     /// By column.
     pub series: Vec<Arc<Known>>,
+    /// Whether the request begins or ends with one of its rows, of which the rest may be in another.
+    pub is_cut: bool,
     pub rows: Vec<MetricRow>,
 }
 
-/// Rows with their schemas as batches, in the order in which these begin.
-pub(super) fn batches(rows: impl Iterator<Item = (Row, Arc<KnownSchema>)>) -> Vec<Batch> {
+/// Rows as batches, in the order in which these begin; which ones depends on the rows alone.
+pub(super) fn batches(rows: Vec<Row>) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
-    let mut by_schema: HashMap<(u64, *const Schema), usize> = HashMap::new();
-    for (mut row, known) in rows {
-        let next = batches.len();
-        let at = *by_schema.entry((row.target.number, Arc::as_ptr(&known.schema))).or_insert(next);
-        if at == next {
-            let (target, source, series) = (Arc::clone(&row.target), row.source(), std::mem::take(&mut row.series));
-            batches.push(Batch { target, source, known, series, rows: Vec::new() });
-        }
+    let mut by_columns: HashMap<u64, Vec<usize>> = HashMap::new();
+    let last = rows.len().saturating_sub(1);
+    for (number, mut row) in rows.into_iter().enumerate() {
+        let same = by_columns.entry(columns_hash(&row.target, &row.columns)).or_default();
+        let is_own = |at: &usize| batches[*at].target.number == row.target.number && batches[*at].columns == row.columns;
+        let at = same.iter().copied().find(is_own).unwrap_or_else(|| {
+            let (target, source) = (Arc::clone(&row.target), row.source());
+            let (columns, series) = (std::mem::take(&mut row.columns), std::mem::take(&mut row.series));
+            same.push(batches.len());
+            batches.push(Batch { target, source, columns, series, is_cut: false, rows: Vec::new() });
+            batches.len() - 1
+        });
+        batches[at].is_cut |= number == 0 || number == last;
         batches[at].rows.push(row.into_row());
     }
     batches.iter_mut().for_each(|batch| batch.rows.sort_by_key(|row| row.timestamp));
@@ -257,9 +265,9 @@ pub(super) fn batches(rows: impl Iterator<Item = (Row, Arc<KnownSchema>)>) -> Ve
 
 impl Batch {
     /// The same for the same samples, whichever request they come in.
-    pub fn digest(&self, tenant: &str) -> [u8; 16] {
+    pub fn digest(&self, tenant: &str, of_columns: &[u8; 16]) -> [u8; 16] {
         let mut digest = Digest::new(tenant, "remote_write");
-        digest.field(&self.known.digest);
+        digest.field(of_columns);
         let mut bits = Vec::new();
         for row in &self.rows {
             digest.number(row.timestamp);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use weir_model::intern::hash;
@@ -17,15 +17,16 @@ use weir_model::metric::{Family, MetricRow, Schema};
 use weir_model::time::UnixNanos;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::rows::Value;
-use super::series::{Known, Target};
+use super::rows::{Batch, Value};
+use super::series::{Known, Target, family_bytes};
 use crate::fingerprint::Hashed;
 
-/// A part has at least one column of so many of its schema: it travels with the bytes of all of them, so that no request is worth
-/// more than so many times its own labels on the bus.
+/// A part has at least one column of so many of its schema: it travels with the bytes of all of them.
 const PART_ONE_IN: usize = 8;
-/// A schema that takes more on the wire has no parts: a record has room for several of them.
+/// A schema that takes more on the wire has no parts: a record has room for several of them, and a request brings two at most.
 const WHOLE_BYTES_MAX: usize = 256 << 10;
+/// Rows are cut at other places each time: after so many parts without a row of all columns some of the series have ended.
+const PARTS_MAX: u32 = 16;
 /// Not in UTF-8.
 const TEXT_END: u8 = 0xff;
 
@@ -38,16 +39,19 @@ pub(super) struct KnownSchema {
     number: u32,
     pub schema: Arc<Schema>,
     /// Hashes of its series, target and all, in order; none of a part. The same on every machine.
-    hashes: Box<[u64]>,
+    hashes: Arc<[u64]>,
     /// Of these.
     pub digest: [u8; 16],
-    /// Whether all of its series are in this one.
-    has_all: AtomicBool,
-    newest: Mutex<NewestRow>,
+    /// Since a row had all of its columns.
+    parts: AtomicU32,
+    /// The next generation goes on with it.
+    newest: Arc<Mutex<NewestRow>>,
 }
 
-/// The newest row of numbers alone that the bus has, of a schema in which all of its series are.
+/// The newest row of numbers alone that the bus has.
 struct NewestRow {
+    /// Whether all series of the schema are in this one, so that the row is the newest sample of each.
+    has_all: bool,
     time: UnixNanos,
     /// By column; none of no row.
     values: Box<[f64]>,
@@ -80,7 +84,7 @@ impl Default for SchemaPlace {
 
 impl Default for NewestRow {
     fn default() -> Self {
-        Self { time: UnixNanos::MIN, values: Box::default() }
+        Self { has_all: false, time: UnixNanos::MIN, values: Box::default() }
     }
 }
 
@@ -98,70 +102,70 @@ impl SchemaPlace {
 
 impl Schemas {
     /// As of this generation of the tenant's families.
-    pub fn find(&self, target: &Target, columns: &[u32], series: &[Arc<Known>], generation: u64) -> Option<FoundSchema> {
+    pub fn find(&self, batch: &Batch, generation: u64) -> Option<FoundSchema> {
+        let Batch { target, columns, series, is_cut, .. } = batch;
         let is_of = |known: &KnownSchema| known.target == target.number && known.generation == generation;
         let (number, column) = series.first()?.place.get();
         if let Some(known) = self.by_number.get(number as usize).filter(|known| is_of(known)) {
             let range = column as usize..column as usize + columns.len();
-            if known.columns.get(range.clone()).is_some_and(|own| own == columns) {
+            if known.columns.get(range.clone()).is_some_and(|own| *own == **columns) {
                 if columns.len() == known.columns.len() {
-                    if !known.has_all.load(Ordering::Relaxed) {
+                    known.parts.store(0, Ordering::Relaxed);
+                    if !known.newest.lock().has_all {
                         self.place(known, series);
                     }
                     return Some(FoundSchema::Whole(Arc::clone(known)));
                 }
-                if columns.len() * PART_ONE_IN >= known.columns.len() && known.schema.weight() <= WHOLE_BYTES_MAX {
+                if *is_cut && known.may_be_cut(columns.len()) {
+                    known.parts.fetch_add(1, Ordering::Relaxed);
                     return Some(FoundSchema::Part(Arc::clone(known), range));
                 }
             }
         }
         let found = self.by_columns.get(&columns_hash(target, columns))?;
-        if !(is_of(found) && *found.columns == *columns) {
+        if !(is_of(found) && *found.columns == **columns) {
             return None;
         }
+        found.parts.store(0, Ordering::Relaxed);
         self.place(found, series);
         Some(FoundSchema::Whole(Arc::clone(found)))
     }
 
-    /// Makes it, and says how many bytes more are held, families apart.
-    pub fn insert(
-        &mut self,
-        target: &Target,
-        columns: &[u32],
-        series: &[Arc<Known>],
-        (families, generation): (Vec<Family>, u64),
-    ) -> (Arc<KnownSchema>, usize) {
-        let labels: Vec<Labels> = series.iter().map(|known| known.labels.clone()).collect();
-        let hashes = hashes(target, &labels);
-        let known = Arc::new(KnownSchema {
-            target: target.number,
-            columns: columns.into(),
-            generation,
+    /// Makes it, in the place of that of a generation before, and says how many bytes more are held.
+    pub fn insert(&mut self, batch: &Batch, families: Vec<Family>, generation: u64) -> (Arc<KnownSchema>, usize) {
+        let Batch { target, columns, series, .. } = batch;
+        let hash = columns_hash(target, columns);
+        let is_same = |known: &&Arc<KnownSchema>| known.target == target.number && *known.columns == **columns;
+        let before = self.by_columns.get(&hash).filter(is_same).cloned();
+        if let Some(known) = before.as_ref().filter(|known| known.generation == generation) {
+            // Another request has made it meanwhile.
+            self.place(known, series);
+            return (Arc::clone(known), 0);
+        }
+        let bytes_before = before.as_ref().map_or(0, |known| known.bytes());
+        let known = Arc::new(match before {
+            Some(before) => before.with_families(families, generation),
             // After four billion they have no parts.
-            number: u32::try_from(self.by_number.len()).unwrap_or(u32::MAX),
-            digest: digest(&hashes),
-            hashes,
-            schema: Arc::new(Schema::new(labels, families)),
-            has_all: AtomicBool::new(false),
-            newest: Mutex::default(),
+            None => KnownSchema::new(batch, families, (generation, u32::try_from(self.by_number.len()).unwrap_or(u32::MAX))),
         });
-        let bytes = shared(size_of::<KnownSchema>())
-            + allocation(size_of_val(columns))
-            + 2 * size_of_val(series)
-            + table_entry(size_of::<(u64, Arc<KnownSchema>)>())
-            // The list doubles.
-            + 2 * size_of::<Arc<KnownSchema>>();
-        self.by_columns.insert(columns_hash(target, columns), Arc::clone(&known));
-        self.by_number.push(Arc::clone(&known));
+        match self.by_number.get_mut(known.number as usize) {
+            Some(place) => *place = Arc::clone(&known),
+            None => self.by_number.push(Arc::clone(&known)),
+        }
+        self.by_columns.insert(hash, Arc::clone(&known));
         self.place(&known, series);
-        (known, bytes)
+        let more = known.bytes().saturating_sub(bytes_before);
+        (known, more)
     }
 
-    /// Its series are in this one from now on, unless each is in one of more than twice as many.
+    /// Its series are in this one from now on, unless the first is in one of more than twice as many that still comes as a whole.
     fn place(&self, known: &KnownSchema, series: &[Arc<Known>]) {
         let columns_of = |series: &Arc<Known>| {
             let whole = self.by_number.get(series.place.get().0 as usize);
-            whole.filter(|whole| whole.generation == known.generation).map_or(0, |whole| whole.columns.len())
+            let is_in_use = |whole: &&Arc<KnownSchema>| {
+                whole.generation == known.generation && whole.parts.load(Ordering::Relaxed) < PARTS_MAX
+            };
+            whole.filter(is_in_use).map_or(0, |whole| whole.columns.len())
         };
         if series.first().map_or(0, columns_of) > 2 * known.columns.len() {
             return;
@@ -171,7 +175,8 @@ impl Schemas {
             let (number, _) = series.place.get();
             if number != known.number {
                 if let Some(before) = self.by_number.get(number as usize) {
-                    before.has_all.store(false, Ordering::Relaxed);
+                    // Whoever stores a row of it from now on tells each series.
+                    before.newest.lock().has_all = false;
                 }
                 if let Some((time, value)) = self.newest(series) {
                     series.newest.set(time, Value::Number(value));
@@ -179,7 +184,7 @@ impl Schemas {
             }
             series.place.set(known.number, column);
         }
-        known.has_all.store(true, Ordering::Relaxed);
+        known.newest.lock().has_all = true;
     }
 
     /// The newest sample of a series that came in the schema where it is, as far as rows of that have no histograms.
@@ -193,19 +198,59 @@ impl Schemas {
 }
 
 impl KnownSchema {
+    fn new(batch: &Batch, families: Vec<Family>, (generation, number): (u64, u32)) -> Self {
+        let Batch { target, columns, series, .. } = batch;
+        let labels: Vec<Labels> = series.iter().map(|known| known.labels.clone()).collect();
+        let hashes = hashes(target, &labels);
+        Self {
+            target: target.number,
+            columns: columns.as_slice().into(),
+            generation,
+            number,
+            digest: digest(&hashes),
+            hashes,
+            schema: Schema::shared(labels, families),
+            parts: AtomicU32::new(0),
+            newest: Arc::default(),
+        }
+    }
+
+    /// The same with other families.
+    fn with_families(&self, families: Vec<Family>, generation: u64) -> Self {
+        let is_same = self.schema.families == families;
+        let schema = if is_same { Arc::clone(&self.schema) } else { Schema::shared(self.schema.series.clone(), families) };
+        let (columns, hashes, newest) = (self.columns.clone(), Arc::clone(&self.hashes), Arc::clone(&self.newest));
+        let parts = AtomicU32::new(self.parts.load(Ordering::Relaxed));
+        Self { columns, hashes, newest, schema, parts, generation, ..*self }
+    }
+
+    /// Memory of it, with its bytes on the wire and what lists and tables have of it; that of label sets and of the newest row apart.
+    fn bytes(&self) -> usize {
+        const COLUMN: usize = size_of::<u32>() + size_of::<Labels>() + 2 * size_of::<u64>();
+        let own = shared(size_of::<Self>()) + shared(size_of::<Mutex<NewestRow>>()) + shared(size_of::<Schema>());
+        let lists = allocation(self.columns.len() * COLUMN) + self.schema.families.iter().map(family_bytes).sum::<usize>();
+        // A list doubles.
+        own + lists + self.schema.weight() + table_entry(size_of::<(u64, Arc<Self>)>()) + 2 * size_of::<Arc<Self>>()
+    }
+
+    /// Whether so many of its columns may travel as a part of it.
+    fn may_be_cut(&self, columns: usize) -> bool {
+        columns * PART_ONE_IN >= self.columns.len()
+            && self.schema.weight() <= WHOLE_BYTES_MAX
+            && self.parts.load(Ordering::Relaxed) < PARTS_MAX
+    }
+
     /// Some of its columns.
     pub fn part(&self, columns: Range<usize>) -> Self {
         Self {
-            target: self.target,
             // Nobody looks for it.
             columns: Box::default(),
-            generation: self.generation,
-            number: self.number,
-            hashes: Box::default(),
+            hashes: Arc::default(),
             digest: digest(&self.hashes[columns.clone()]),
             schema: Arc::new(Schema::part(&self.schema, columns)),
-            has_all: AtomicBool::new(false),
-            newest: Mutex::default(),
+            parts: AtomicU32::new(0),
+            newest: Arc::default(),
+            ..*self
         }
     }
 
@@ -213,10 +258,10 @@ impl KnownSchema {
     /// remember its own.
     pub fn stored(&self, row: &MetricRow) -> Option<usize> {
         let is_numbers = row.extras.as_ref().is_none_or(|extras| extras.histograms.is_empty());
-        if !is_numbers || !self.has_all.load(Ordering::Relaxed) {
+        let mut newest = self.newest.lock();
+        if !is_numbers || !newest.has_all {
             return None;
         }
-        let mut newest = self.newest.lock();
         let before = newest.values.len();
         if before == row.values.len() {
             if newest.time <= row.timestamp {
@@ -225,18 +270,18 @@ impl KnownSchema {
             }
             return Some(0);
         }
-        *newest = NewestRow { time: row.timestamp, values: row.values.as_slice().into() };
+        (newest.time, newest.values) = (row.timestamp, row.values.as_slice().into());
         Some(allocation(size_of_val(&*newest.values)))
     }
 }
 
-fn columns_hash(target: &Target, columns: &[u32]) -> u64 {
+pub(super) fn columns_hash(target: &Target, columns: &[u32]) -> u64 {
     let mut bytes = target.number.to_le_bytes().to_vec();
     columns.iter().for_each(|column| bytes.extend_from_slice(&column.to_le_bytes()));
     hash(&bytes)
 }
 
-fn hashes(target: &Target, series: &[Labels]) -> Box<[u64]> {
+fn hashes(target: &Target, series: &[Labels]) -> Arc<[u64]> {
     let mut texts = Vec::new();
     let hash_of = |own: &Labels| {
         texts.clear();

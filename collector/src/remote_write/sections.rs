@@ -1,7 +1,5 @@
 //! A request's series as sections. Pure but for what is known of series, and for the tenant's count of active ones.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -101,37 +99,29 @@ fn batches(
     known: &TenantSeries,
     rows: Vec<Row>,
 ) -> Result<Vec<WithSeries>, PushError> {
-    let mut with_schemas = Vec::with_capacity(rows.len());
-    // Several rows of the same part are a batch.
-    let mut parts: HashMap<(*const KnownSchema, usize, usize), Arc<KnownSchema>> = HashMap::new();
-    for row in rows {
-        let found = known.state.read().schema(&row.target, &row.columns, &row.series);
-        let schema = match found {
+    let mut sections = Vec::new();
+    for batch in rows::batches(rows) {
+        let found = known.state.read().schema(&batch);
+        let of_columns = match found {
             Some(FoundSchema::Whole(schema)) => schema,
-            Some(FoundSchema::Part(whole, columns)) => match parts.entry((Arc::as_ptr(&whole), columns.start, columns.end)) {
-                Entry::Occupied(known) => Arc::clone(known.get()),
-                Entry::Vacant(place) => {
-                    admission.charge(BATCH_BYTES + columns.len() * (size_of::<Labels>() + size_of::<u32>()))?;
-                    Arc::clone(place.insert(Arc::new(whole.part(columns))))
-                }
-            },
+            Some(FoundSchema::Part(whole, columns)) => {
+                admission.charge(BATCH_BYTES + columns.len() * (size_of::<Labels>() + size_of::<u32>()))?;
+                Arc::new(whole.part(columns))
+            }
             None => {
-                admission.charge(BATCH_BYTES + 8 * row.columns.len())?;
-                let (schema, bytes) = known.state.write().insert_schema(&row.target, &row.columns, &row.series);
+                admission.charge(BATCH_BYTES + 8 * batch.columns.len())?;
+                let (schema, bytes) = known.state.write().insert_schema(&batch);
                 known.took(bytes);
                 admission.charge(bytes)?;
                 schema
             }
         };
-        with_schemas.push((row, schema));
+        let digest = batch.digest(&context.tenant, &of_columns.digest);
+        let rows::Batch { target, source, series, rows, .. } = batch;
+        let batch = MetricBatch { target: target.labels.clone(), schema: Arc::clone(&of_columns.schema), rows };
+        sections.push((context.section(source, digest, batch), of_columns, series));
     }
-    let section = |batch: rows::Batch| {
-        let digest = batch.digest(&context.tenant);
-        let rows::Batch { target, source, known, series, rows } = batch;
-        let batch = MetricBatch { target: target.labels.clone(), schema: Arc::clone(&known.schema), rows };
-        (context.section(source, digest, batch), known, series)
-    };
-    Ok(rows::batches(with_schemas.into_iter()).into_iter().map(section).collect())
+    Ok(sections)
 }
 
 fn shown(series: &Known) -> String {

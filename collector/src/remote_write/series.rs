@@ -20,7 +20,7 @@ use weir_model::time::UnixNanos;
 
 use super::newest::Newest;
 use super::order::{Order, Turn};
-use super::rows::Value;
+use super::rows::{Batch, Value};
 use super::schemas::{FoundSchema, KnownSchema, SchemaPlace, Schemas};
 use crate::fingerprint::{Fingerprint, Hashed};
 
@@ -156,6 +156,14 @@ impl SeriesCache {
     }
 }
 
+#[cfg(test)]
+impl SeriesCache {
+    /// Of all tenants.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tenants.lock().values().map(|known| known.bytes.load(Ordering::Relaxed)).sum()
+    }
+}
+
 impl TenantSeries {
     pub(super) fn took(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -238,17 +246,15 @@ impl State {
     }
 
     /// The schema of these columns of a target, when it is known with all that is known of its families.
-    pub fn schema(&self, target: &Target, columns: &[u32], series: &[Arc<Known>]) -> Option<FoundSchema> {
-        self.schemas.find(target, columns, series, self.generation)
+    pub fn schema(&self, batch: &Batch) -> Option<FoundSchema> {
+        self.schemas.find(batch, self.generation)
     }
 
     /// Makes it, and says how many bytes more are held.
-    pub fn insert_schema(&mut self, target: &Target, columns: &[u32], series: &[Arc<Known>]) -> (Arc<KnownSchema>, usize) {
-        let names = || series.iter().map(|known| known.labels.get(NAME)).collect();
-        let families: Vec<Family> = if self.families.is_empty() { Vec::new() } else { self.families_of(&names()) };
-        let bytes = families.iter().map(family_bytes).sum::<usize>();
-        let (known, own) = self.schemas.insert(target, columns, series, (families, self.generation));
-        (known, bytes + own)
+    pub fn insert_schema(&mut self, batch: &Batch) -> (Arc<KnownSchema>, usize) {
+        let names = || batch.series.iter().map(|known| known.labels.get(NAME)).collect();
+        let families = if self.families.is_empty() { Vec::new() } else { self.families_of(&names()) };
+        self.schemas.insert(batch, families, self.generation)
     }
 
     /// By name. Where there is no room for all, those that are not stored yet go first.
@@ -298,9 +304,14 @@ impl State {
             return 0;
         }
         self.generation += 1;
-        let bytes = family.memory() + allocation(family.name.len()) + table_entry(size_of::<(String, KnownFamily)>());
-        self.families.insert(family.name.clone(), KnownFamily { family, said: self.generation, is_stored: false });
-        bytes
+        let name = family.name.clone();
+        let own = |known: &KnownFamily| {
+            known.family.memory() + allocation(name.len()) + table_entry(size_of::<(String, KnownFamily)>())
+        };
+        let known = KnownFamily { family, said: self.generation, is_stored: false };
+        let bytes = own(&known);
+        let before = self.families.insert(name.clone(), known);
+        bytes.saturating_sub(before.as_ref().map_or(0, own))
     }
 
     /// When a family was last sent otherwise than before.
@@ -322,6 +333,6 @@ impl State {
 }
 
 /// Memory of a family in a list.
-fn family_bytes(family: &Family) -> usize {
+pub(super) fn family_bytes(family: &Family) -> usize {
     family.memory() + size_of::<Family>()
 }

@@ -140,6 +140,58 @@ fn a_request_that_begins_elsewhere_repeats_schemas_and_an_order_does_not_matter(
     assert_eq!((known(&backwards), digests(&backwards)), (4, digests(&whole)));
 }
 
+/// Series that come move the others into another schema between the rows of one request.
+#[test]
+fn what_is_sent_again_has_the_same_digests_whatever_is_known_by_then() {
+    let times = |i: usize| if i < 100 { vec![NOW, NOW + 1, NOW + 2] } else { vec![NOW + 1] };
+    let own = |i: usize| {
+        let samples = times(i).into_iter().map(|time| sample(time, i as f64)).collect();
+        series(&format!("m{i:03}"), "shop", samples)
+    };
+    for body in both(&request((0..150).map(own).collect())) {
+        let bench = bench(PushConfig::default());
+        let [first, again, later] = [(); 3].map(|()| taken(&bench, &body).sections);
+        assert_eq!(first.len(), 2, "rows of the same columns are a batch");
+        assert_eq!(digests(&first), digests(&again));
+        assert_eq!(digests(&first), digests(&later));
+        assert_eq!(numbers(&first), numbers(&again));
+    }
+}
+
+#[test]
+fn series_that_have_ended_are_not_carried_for_ever() {
+    let bench = bench(PushConfig::default());
+    let of = |columns: std::ops::Range<usize>, time: i64| {
+        let own = columns.map(|i| series(&format!("m{i:03}"), "shop", vec![sample(time, 1.0)])).collect();
+        let sections = taken(&bench, &(false, compress(&request(own)))).sections;
+        assert_eq!(sections.len(), 1);
+        Arc::clone(&sections[0].batch.schema)
+    };
+    let whole = of(0..256, NOW - 100);
+    let parts = (1..60).take_while(|at| of(200..256, NOW - 100 + at).is_part()).count();
+    assert!((1..30).contains(&parts), "{parts}");
+    let (left, again) = (of(200..256, NOW), of(200..256, NOW + 1));
+    assert!(!left.is_part() && Arc::ptr_eq(&left, &again));
+    assert!(Arc::ptr_eq(&whole, &of(0..256, NOW + 2)), "if they come again, so do their columns");
+    assert!(of(200..256, NOW + 3).is_part());
+}
+
+#[test]
+fn metadata_that_changes_again_and_again_takes_no_more_memory() {
+    let bench = bench(PushConfig::default());
+    let mut held = Vec::new();
+    for round in 0..40_i64 {
+        let help = ["one", "two"][(round % 2) as usize].repeat(200);
+        let told = MetricMetadata { r#type: 1, metric_family_name: "m000".into(), help, unit: String::new() };
+        let timeseries = (0..256).map(|i| series(&format!("m{i:03}"), "shop", vec![sample(NOW + round, 1.0)])).collect();
+        let taken = taken(&bench, &(false, compress(&WriteRequest { timeseries, metadata: vec![told.clone()] })));
+        assert_eq!(taken.sections[0].batch.schema.families[0].help, told.help);
+        taken.told.stored();
+        held.push(bench.series_bytes());
+    }
+    assert_eq!(held[4], held[39], "{held:?}");
+}
+
 #[test]
 fn what_is_forgotten_is_made_again() {
     let bench = bench(PushConfig { series_cache_max: ByteSize::bytes(1), ..PushConfig::default() });

@@ -81,8 +81,8 @@ impl Encoder {
         let mut builder = RequestBuilder::new(self.config.protobuf_message);
         let oldest = self.oldest();
         while let Some(section) = self.section(batch) {
-            let table = self.known.of(&section);
-            let is_full = self.fill(&mut builder, &section, &table, (batch, oldest));
+            let (table, first) = self.known.of(&section);
+            let is_full = self.fill(&mut builder, &section, (&table, first), (batch, oldest));
             if is_full {
                 batch.sections.push_front(section);
                 break;
@@ -140,13 +140,14 @@ impl Encoder {
         &mut self,
         builder: &mut RequestBuilder,
         section: &MetricBatch,
-        table: &Table,
+        (table, first): (&Table, usize),
         (batch, oldest): (&mut Batch, i64),
     ) -> bool {
         let points_max = self.config.queue_config.max_samples_per_send;
         while batch.row < section.rows.len() {
             let rows = &section.rows[batch.row..section.rows.len().min(batch.row + points_max)];
-            for (column, series) in table.series.iter().enumerate().skip(batch.column) {
+            let columns = &table.series[first..][..section.schema.series.len()];
+            for (column, series) in columns.iter().enumerate().skip(batch.column) {
                 if builder.is_full(rows.len(), points_max) {
                     batch.column = column;
                     return true;

@@ -26,7 +26,7 @@ pub(super) struct Series {
     pub family: Option<u32>,
 }
 
-/// A schema's columns; `None` for what relabelling drops.
+/// All columns of a schema that is no part of another; `None` for what relabelling drops.
 pub(super) struct Table {
     /// Its address is the key, so it must not be given to another.
     schema: Arc<Schema>,
@@ -46,15 +46,16 @@ impl KnownSeries {
         Self { rules, message, tables: HashMap::new(), bytes: 0 }
     }
 
-    pub fn of(&mut self, batch: &MetricBatch) -> Arc<Table> {
-        let key = (batch.target.clone(), Arc::as_ptr(&batch.schema).addr());
+    /// The table of a batch's columns, and which of it is their first.
+    pub fn of(&mut self, batch: &MetricBatch) -> (Arc<Table>, usize) {
+        let (schema, first) = batch.schema.whole();
+        let key = (batch.target.clone(), Arc::as_ptr(schema).addr());
         if let Some(table) = self.tables.get(&key) {
-            return Arc::clone(table);
+            return (Arc::clone(table), first);
         }
-        let families: HashMap<&str, u32> =
-            batch.schema.families().iter().map(|family| family.name.as_str()).zip(0_u32..).collect();
-        let series = batch.schema.series.iter().map(|own| self.series(&batch.target, own, &families)).collect();
-        let table = Arc::new(Table { schema: Arc::clone(&batch.schema), series });
+        let families: HashMap<&str, u32> = schema.families.iter().map(|family| family.name.as_str()).zip(0_u32..).collect();
+        let series = schema.series.iter().map(|own| self.series(&batch.target, own, &families)).collect();
+        let table = Arc::new(Table { schema: Arc::clone(schema), series });
         let bytes = table.memory();
         if self.bytes + bytes > SERIES_BYTES_MAX {
             (self.tables, self.bytes) = (HashMap::new(), 0);
@@ -63,7 +64,7 @@ impl KnownSeries {
             self.bytes += bytes;
             self.tables.insert(key, Arc::clone(&table));
         }
-        table
+        (table, first)
     }
 
     fn series(&self, target: &Labels, own: &Labels, families: &HashMap<&str, u32>) -> Option<Series> {
@@ -95,7 +96,7 @@ impl Table {
     }
 
     pub fn family(&self, series: &Series) -> Option<&Family> {
-        self.schema.families().get(series.family? as usize)
+        self.schema.families.get(series.family? as usize)
     }
 }
 
@@ -144,12 +145,15 @@ mod tests {
         let rules = "[{source_labels: [path], regex: /1, action: drop}, {target_label: site, replacement: b}]";
         let mut known = KnownSeries::new(yaml::parse(rules).unwrap(), Message::One);
         let batch = batch(3);
-        let table = known.of(&batch);
+        let (table, _) = known.of(&batch);
         let text = |at: usize| table.series[at].as_ref().map(|own| own.labels.to_string());
         assert_eq!(text(0).unwrap(), r#"{__name__="hits_total", instance="a:1", job="shop", path="/0", site="b"}"#);
         assert!(text(1).is_none() && text(2).is_some());
         assert_eq!(table.family(table.series[0].as_ref().unwrap()).unwrap().name, "hits");
-        assert!(Arc::ptr_eq(&table, &known.of(&batch)));
+        assert!(Arc::ptr_eq(&table, &known.of(&batch).0));
+        let part = MetricBatch { schema: Arc::new(Schema::part(&batch.schema, 1..3)), ..batch };
+        let (of_part, first) = known.of(&part);
+        assert!(Arc::ptr_eq(&table, &of_part) && first == 1);
     }
 
     #[test]

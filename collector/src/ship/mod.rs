@@ -257,7 +257,7 @@ impl<S: Signal> LaneSender<S> {
         let units = units.max(self.budget_units / LANE_SECTIONS).clamp(1, self.budget_units);
         let room = self.rooms.take(&section.header.tenant, units).await;
         let (tx, rx) = oneshot::channel();
-        let amount = Amount { records: section.batch.records(), bytes: weight as u64 };
+        let amount = Amount { records: section.batch.records(), bytes: section.batch.sent_weight() as u64 };
         let queued = QueuedSection { section, weight, done: Completion { tx, amount, _room: room } };
         self.entrance.push(queued)?;
         Ok(Receipt(rx))

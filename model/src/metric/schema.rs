@@ -71,6 +71,12 @@ impl Schema {
         })
     }
 
+    /// The same of its own columns: of a part, as large a share of its whole's.
+    pub fn own_weight(&self) -> usize {
+        let whole = self.part.as_ref().map_or(self.series.len(), |part| part.whole.series.len());
+        self.weight() * self.series.len() / whole.max(1)
+    }
+
     /// Of the label sets, good within this process; whoever counts series with each batch does not come to each label set for it.
     pub fn hashes(&self) -> &[u64] {
         if let Some(Part { whole, first }) = &self.part {
@@ -79,7 +85,7 @@ impl Schema {
         self.hashes.get_or_init(|| self.series.iter().map(Labels::process_hash).collect())
     }
 
-    /// Its columns in two schemas of their own, the same ones each time. Families go with the first: they are of the tenant, not of a
+    /// Its columns in two schemas of their own, made once. Families go with the first: they are of the tenant, not of a
     /// column.
     pub fn halves(&self) -> &[Arc<Self>; 2] {
         self.halves.get_or_init(|| {
@@ -142,6 +148,7 @@ mod tests {
         let part = Arc::new(Schema::part(&whole, 2..7));
         assert_eq!((&part.series[..], part.families()), (&series[2..7], whole.families()));
         assert!(part.memory() < whole.memory() && part.weight() == whole.weight());
+        assert_eq!((part.own_weight(), whole.own_weight()), (whole.weight() * 5 / 8, whole.weight()));
         let inner = Arc::new(Schema::part(&part, 1..3));
         let (of, first) = inner.whole();
         assert!(Arc::ptr_eq(of, &whole) && first == 3 && inner.series == series[3..5], "not a part of a part");

@@ -45,6 +45,10 @@ impl Signal for MetricBatch {
         self.schema.weight() + rows + extras
     }
 
+    fn sent_weight(&self) -> usize {
+        self.weight() - self.schema.weight() + self.schema.own_weight()
+    }
+
     fn route(section: Section<Self>, partition_of: impl Fn(u64) -> u32) -> Vec<(u32, Section<Self>)> {
         let mut hash = Xxh3::new();
         hash.update(section.header.tenant.as_bytes());

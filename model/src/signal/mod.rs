@@ -41,6 +41,11 @@ pub trait Signal: Clone + fmt::Debug + PartialEq + Send + Sync + Sized + 'static
     /// for correctness.
     fn weight(&self) -> usize;
 
+    /// The same of what its sender has sent, where it travels with more: for rates and usage.
+    fn sent_weight(&self) -> usize {
+        self.weight()
+    }
+
     /// The section with its partition, or its parts when it belongs to several. `partition_of` maps the hash of a key.
     fn route(section: Section<Self>, partition_of: impl Fn(u64) -> u32) -> Vec<(u32, Section<Self>)>;
 

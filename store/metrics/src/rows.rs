@@ -1,7 +1,7 @@
 //! Rows of a head: one a scrape, shared between the head and those who read it.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -60,10 +60,10 @@ pub(super) fn newest<'a>(rows: impl Iterator<Item = &'a Row> + Clone, width: usi
     }
     let mut by_age: Vec<&Row> = rows.collect();
     by_age.sort_unstable_by_key(age);
-    let (mut is_seen, mut unseen) = (vec![false; width], width);
+    let (mut is_seen, mut unseen, mut ranges) = (vec![false; width], width, HashSet::new());
     by_age.retain(|row| {
         let before = unseen;
-        if unseen == 0 {
+        if unseen == 0 || !ranges.insert(row.columns()) {
             return false;
         }
         for column in row.columns() {
