@@ -53,7 +53,8 @@ impl Newest {
 
 /// Samples of a request, in the batch that carries them.
 pub(super) struct Carried {
-    pub known: Arc<KnownSchema>,
+    /// `None` of a part of one.
+    pub known: Option<Arc<KnownSchema>>,
     /// By column of the batch.
     pub series: Vec<Arc<Known>>,
     pub batch: Arc<MetricBatch>,
@@ -69,7 +70,7 @@ impl Carried {
     pub fn stored(&self) -> usize {
         // Rows ascend by time, and each has all of the series.
         let Some(row) = self.batch.rows.last() else { return 0 };
-        if let Some(bytes) = self.known.stored(row) {
+        if let Some(bytes) = self.known.as_ref().and_then(|known| known.stored(row)) {
             return bytes;
         }
         let mut histograms = row.extras.iter().flat_map(|extras| &extras.histograms).peekable();

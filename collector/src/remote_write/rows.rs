@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_model::histogram::{Buckets, Histogram};
+use weir_model::intern::hash;
 use weir_model::label::Labels;
 use weir_model::metric::{Exemplar, MetricRow, RowExtras, STALE_NAN};
 use weir_model::time::UnixNanos;
 
-use super::schemas::columns_hash;
 use super::series::{Known, Target};
 use crate::push::Digest;
 
@@ -234,6 +234,8 @@ pub(super) struct Batch {
     pub source: String,
     /// Of its target's, ascending.
     pub columns: Vec<u32>,
+    /// Of target and columns.
+    pub hash: u64,
     /// By column.
     pub series: Vec<Arc<Known>>,
     /// Whether the request begins or ends with one of its rows, of which the rest may be in another.
@@ -247,13 +249,14 @@ pub(super) fn batches(rows: Vec<Row>) -> Vec<Batch> {
     let mut by_columns: HashMap<u64, Vec<usize>> = HashMap::new();
     let last = rows.len().saturating_sub(1);
     for (number, mut row) in rows.into_iter().enumerate() {
-        let same = by_columns.entry(columns_hash(&row.target, &row.columns)).or_default();
+        let hash = columns_hash(&row.target, &row.columns);
+        let same = by_columns.entry(hash).or_default();
         let is_own = |at: &usize| batches[*at].target.number == row.target.number && batches[*at].columns == row.columns;
         let at = same.iter().copied().find(is_own).unwrap_or_else(|| {
             let (target, source) = (Arc::clone(&row.target), row.source());
             let (columns, series) = (std::mem::take(&mut row.columns), std::mem::take(&mut row.series));
             same.push(batches.len());
-            batches.push(Batch { target, source, columns, series, is_cut: false, rows: Vec::new() });
+            batches.push(Batch { target, source, columns, hash, series, is_cut: false, rows: Vec::new() });
             batches.len() - 1
         });
         batches[at].is_cut |= number == 0 || number == last;
@@ -261,6 +264,12 @@ pub(super) fn batches(rows: Vec<Row>) -> Vec<Batch> {
     }
     batches.iter_mut().for_each(|batch| batch.rows.sort_by_key(|row| row.timestamp));
     batches
+}
+
+fn columns_hash(target: &Target, columns: &[u32]) -> u64 {
+    let mut bytes = target.number.to_le_bytes().to_vec();
+    columns.iter().for_each(|column| bytes.extend_from_slice(&column.to_le_bytes()));
+    hash(&bytes)
 }
 
 impl Batch {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use weir_model::intern::hash;
 use weir_model::label::Labels;
 use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::metric::{Family, MetricRow, Schema};
@@ -38,7 +37,7 @@ pub(super) struct KnownSchema {
     /// Among its tenant's.
     number: u32,
     pub schema: Arc<Schema>,
-    /// Hashes of its series, target and all, in order; none of a part. The same on every machine.
+    /// Hashes of its series, target and all, in order. The same on every machine.
     hashes: Arc<[u64]>,
     /// Of these.
     pub digest: [u8; 16],
@@ -103,7 +102,7 @@ impl SchemaPlace {
 impl Schemas {
     /// As of this generation of the tenant's families.
     pub fn find(&self, batch: &Batch, generation: u64) -> Option<FoundSchema> {
-        let Batch { target, columns, series, is_cut, .. } = batch;
+        let Batch { target, columns, series, .. } = batch;
         let is_of = |known: &KnownSchema| known.target == target.number && known.generation == generation;
         let (number, column) = series.first()?.place.get();
         if let Some(known) = self.by_number.get(number as usize).filter(|known| is_of(known)) {
@@ -116,30 +115,30 @@ impl Schemas {
                     }
                     return Some(FoundSchema::Whole(Arc::clone(known)));
                 }
-                if *is_cut && known.may_be_cut(columns.len()) {
+                if batch.is_cut && known.may_be_cut(columns.len()) {
                     known.parts.fetch_add(1, Ordering::Relaxed);
                     return Some(FoundSchema::Part(Arc::clone(known), range));
                 }
             }
         }
-        let found = self.by_columns.get(&columns_hash(target, columns))?;
-        if !(is_of(found) && *found.columns == **columns) {
-            return None;
-        }
+        let found = self.of_columns(batch).filter(|known| known.generation == generation)?;
         found.parts.store(0, Ordering::Relaxed);
         self.place(found, series);
         Some(FoundSchema::Whole(Arc::clone(found)))
     }
 
+    /// That of all of these columns, of any generation.
+    fn of_columns(&self, batch: &Batch) -> Option<&Arc<KnownSchema>> {
+        let is_own = |known: &&Arc<KnownSchema>| known.target == batch.target.number && *known.columns == *batch.columns;
+        self.by_columns.get(&batch.hash).filter(is_own)
+    }
+
     /// Makes it, in the place of that of a generation before, and says how many bytes more are held.
     pub fn insert(&mut self, batch: &Batch, families: Vec<Family>, generation: u64) -> (Arc<KnownSchema>, usize) {
-        let Batch { target, columns, series, .. } = batch;
-        let hash = columns_hash(target, columns);
-        let is_same = |known: &&Arc<KnownSchema>| known.target == target.number && *known.columns == **columns;
-        let before = self.by_columns.get(&hash).filter(is_same).cloned();
+        let before = self.of_columns(batch).cloned();
         if let Some(known) = before.as_ref().filter(|known| known.generation == generation) {
             // Another request has made it meanwhile.
-            self.place(known, series);
+            self.place(known, &batch.series);
             return (Arc::clone(known), 0);
         }
         let bytes_before = before.as_ref().map_or(0, |known| known.bytes());
@@ -152,8 +151,8 @@ impl Schemas {
             Some(place) => *place = Arc::clone(&known),
             None => self.by_number.push(Arc::clone(&known)),
         }
-        self.by_columns.insert(hash, Arc::clone(&known));
-        self.place(&known, series);
+        self.by_columns.insert(batch.hash, Arc::clone(&known));
+        self.place(&known, &batch.series);
         let more = known.bytes().saturating_sub(bytes_before);
         (known, more)
     }
@@ -240,18 +239,9 @@ impl KnownSchema {
             && self.parts.load(Ordering::Relaxed) < PARTS_MAX
     }
 
-    /// Some of its columns.
-    pub fn part(&self, columns: Range<usize>) -> Self {
-        Self {
-            // Nobody looks for it.
-            columns: Box::default(),
-            hashes: Arc::default(),
-            digest: digest(&self.hashes[columns.clone()]),
-            schema: Arc::new(Schema::part(&self.schema, columns)),
-            parts: AtomicU32::new(0),
-            newest: Arc::default(),
-            ..*self
-        }
+    /// Some of its columns, and their digest.
+    pub fn part(&self, columns: Range<usize>) -> (Arc<Schema>, [u8; 16]) {
+        (Arc::new(Schema::part(&self.schema, columns.clone())), digest(&self.hashes[columns]))
     }
 
     /// The bus has this row: it stands for the newest sample of each series. Bytes more that are held; `None` where each series has to
@@ -273,12 +263,6 @@ impl KnownSchema {
         (newest.time, newest.values) = (row.timestamp, row.values.as_slice().into());
         Some(allocation(size_of_val(&*newest.values)))
     }
-}
-
-pub(super) fn columns_hash(target: &Target, columns: &[u32]) -> u64 {
-    let mut bytes = target.number.to_le_bytes().to_vec();
-    columns.iter().for_each(|column| bytes.extend_from_slice(&column.to_le_bytes()));
-    hash(&bytes)
 }
 
 fn hashes(target: &Target, series: &[Labels]) -> Arc<[u64]> {

@@ -67,8 +67,8 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
     admission.charge(owed)?;
     (0..left_out).for_each(|_| taken.refused.leave_out("metadata"));
     taken.told = Told::new(&known, told, heard);
-    for (section, of_schema, series) in batches(context, admission, &known, settled(rows, &mut taken))? {
-        taken.told.carry(Carried { known: of_schema, series, batch: Arc::clone(&section.batch) });
+    for (section, known, series) in batches(context, admission, &known, settled(rows, &mut taken))? {
+        taken.told.carry(Carried { known, series, batch: Arc::clone(&section.batch) });
         taken.sections.push(section);
     }
     taken.told.retain_carried();
@@ -90,7 +90,7 @@ fn settled(rows: Rows, taken: &mut Taken) -> Vec<Row> {
     rows
 }
 
-type WithSeries = (Section<MetricBatch>, Arc<KnownSchema>, Vec<Arc<Known>>);
+type WithSeries = (Section<MetricBatch>, Option<Arc<KnownSchema>>, Vec<Arc<Known>>);
 
 /// Sections of rows, each with its series by column; their schemas are made where they are not known.
 fn batches(
@@ -102,24 +102,26 @@ fn batches(
     let mut sections = Vec::new();
     for batch in rows::batches(rows) {
         let found = known.state.read().schema(&batch);
-        let of_columns = match found {
-            Some(FoundSchema::Whole(schema)) => schema,
-            Some(FoundSchema::Part(whole, columns)) => {
+        let whole = |own: Arc<KnownSchema>| (Arc::clone(&own.schema), own.digest, Some(own));
+        let (schema, of_columns, own) = match found {
+            Some(FoundSchema::Whole(own)) => whole(own),
+            Some(FoundSchema::Part(of, columns)) => {
                 admission.charge(BATCH_BYTES + columns.len() * (size_of::<Labels>() + size_of::<u32>()))?;
-                Arc::new(whole.part(columns))
+                let (schema, digest) = of.part(columns);
+                (schema, digest, None)
             }
             None => {
                 admission.charge(BATCH_BYTES + 8 * batch.columns.len())?;
-                let (schema, bytes) = known.state.write().insert_schema(&batch);
+                let (own, bytes) = known.state.write().insert_schema(&batch);
                 known.took(bytes);
                 admission.charge(bytes)?;
-                schema
+                whole(own)
             }
         };
-        let digest = batch.digest(&context.tenant, &of_columns.digest);
+        let digest = batch.digest(&context.tenant, &of_columns);
         let rows::Batch { target, source, series, rows, .. } = batch;
-        let batch = MetricBatch { target: target.labels.clone(), schema: Arc::clone(&of_columns.schema), rows };
-        sections.push((context.section(source, digest, batch), of_columns, series));
+        let batch = MetricBatch { target: target.labels.clone(), schema, rows };
+        sections.push((context.section(source, digest, batch), own, series));
     }
     Ok(sections)
 }

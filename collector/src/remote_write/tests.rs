@@ -407,10 +407,7 @@ fn each_series_is_repeated_as_it_was_stored_last_whatever_rows_it_came_in() {
         let own: Vec<usize> = (first..300.min(first + count)).filter(|i| *i != gap).collect();
         let value = |i: usize| (1000 * round) as f64 + i as f64;
         let all = own.iter().map(|i| series(&name(*i), "shop", vec![sample(time, value(*i))])).collect();
-        let sent = taken(
-            &bench,
-            &(round % 2 == 0, if round % 2 == 0 { compress(&upgrade(&request(all))) } else { compress(&request(all)) }),
-        );
+        let sent = taken(&bench, &both(&request(all))[(round % 2) as usize]);
         parts += sent.sections.iter().filter(|section| section.batch.schema.is_part()).count();
         if random.below(4) > 0 {
             sent.told.stored();
@@ -424,8 +421,7 @@ fn each_series_is_repeated_as_it_was_stored_last_whatever_rows_it_came_in() {
             let (i, version) = (random.below(300), random.below(2));
             let exemplar = Exemplar { labels: labels([("trace_id", "t")]), value: 1.0, timestamp: NOW };
             let own = request(vec![TimeSeries { exemplars: vec![exemplar], ..series(&name(i), "shop", Vec::new()) }]);
-            let body = if version == 0 { (true, compress(&upgrade(&own))) } else { (false, compress(&own)) };
-            let row = taken(&bench, &body).sections.first().map(|section| section.batch.rows[0].clone());
+            let row = taken(&bench, &both(&own)[version]).sections.first().map(|section| section.batch.rows[0].clone());
             let found = row.map(|row| (row.timestamp / 1_000_000, row.values[0]));
             assert_eq!(found, stored.get(&(2 * i + version)).copied(), "round {round}, series {i}");
         }
