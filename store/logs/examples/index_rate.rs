@@ -23,7 +23,11 @@ use weir_model::select::{
     Buckets, Budget, CountBy, LineFilter, LogReader, LogSelect, LogVisitor, Mention, NoBudget, PartitionCoverage, ReadError,
 };
 use weir_model::time::{TimeRange, UnixNanos};
-use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Section};
+
+mod nezha;
+
+use nezha::section;
 
 struct Fixed(Vec<BlockView<LogsEngine>>);
 
@@ -75,18 +79,12 @@ fn fresh(id: &str, copy: u64) -> String {
 
 /// Sections of up to 500 lines of one stream, as a collector that ships every second would make them.
 fn sections(path: &str, copy: u64) -> Result<Vec<Section<LogBatch>>, Box<dyn Error>> {
-    let file = zstd::Decoder::new(std::fs::File::open(path)?)?;
     let mut open: BTreeMap<Labels, LogBatch> = BTreeMap::new();
     let mut sections = Vec::new();
-    for row in csv::ReaderBuilder::new().flexible(true).from_reader(file).records() {
-        // Some rows of Nezha's have a comma too many; the first fields and the start of the line are still right.
+    for row in nezha::rows(path)? {
         let row = row?;
-        if row.len() < 8 {
-            continue;
-        }
-        let json: serde_json::Value = serde_json::from_str(&row[7]).unwrap_or_default();
         let (trace, span) = (fresh(&row[5], copy), fresh(&row[6], copy));
-        let mut body = json["log"].as_str().unwrap_or(&row[7]).trim_end_matches('\n').to_owned();
+        let mut body = nezha::body(&row);
         for (id, own) in [(&row[5], &trace), (&row[6], &span)] {
             if copy > 0 && !id.is_empty() {
                 body = body.replace(id, own);
@@ -115,22 +113,11 @@ fn sections(path: &str, copy: u64) -> Result<Vec<Section<LogBatch>>, Box<dyn Err
     Ok(sections)
 }
 
-fn section(batch: LogBatch) -> Section<LogBatch> {
-    let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
-    let header = SectionHeader { tenant: "default".into(), source: "rate".into(), mark, records: batch.len() as u32 };
-    Section::new(header, batch)
-}
-
-/// Seconds that this thread has been on a CPU: on a busy machine the wall clock says little.
-fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
-    text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).expect("nanoseconds") / 1e9
-}
-
 fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
-    let begun = cpu_seconds();
+    let now = || nezha::cpu_seconds().expect("Linux tells");
+    let begun = now();
     let value = work();
-    (value, cpu_seconds() - begun)
+    (value, now() - begun)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

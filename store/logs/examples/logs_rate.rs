@@ -19,7 +19,11 @@ use weir_model::log::{LogBatch, LogRecord};
 use weir_model::scope::Scope;
 use weir_model::select::{Buckets, CountBy, LineFilter, LogReader, LogSelect, LogVisitor, NoBudget, PartitionCoverage};
 use weir_model::time::{SECOND, TimeRange, UnixNanos};
-use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Section};
+
+mod nezha;
+
+use nezha::{cpu_seconds, section};
 
 struct OneBlock(Vec<BlockView<LogsEngine>>);
 
@@ -58,17 +62,11 @@ impl LogVisitor for Count {
 
 /// Sections of up to 500 lines of one stream, as a collector that ships every second would make them.
 fn sections(path: &str) -> Result<Vec<Section<LogBatch>>, Box<dyn Error>> {
-    let file = zstd::Decoder::new(std::fs::File::open(path)?)?;
     let mut open: BTreeMap<Labels, LogBatch> = BTreeMap::new();
     let mut sections = Vec::new();
-    for row in csv::ReaderBuilder::new().flexible(true).from_reader(file).records() {
-        // Some rows of Nezha's have a comma too many; the first fields and the start of the line are still right.
+    for row in nezha::rows(path)? {
         let row = row?;
-        if row.len() < 8 {
-            continue;
-        }
-        let json: serde_json::Value = serde_json::from_str(&row[7]).unwrap_or_default();
-        let body = json["log"].as_str().unwrap_or(&row[7]).trim_end_matches('\n');
+        let body = nezha::body(&row);
         let stream = Labels::from_pairs([("node", &row[2]), ("pod", &row[3]), ("container", &row[4])]);
         let batch = open.entry(stream.clone()).or_insert_with(|| LogBatch::new(stream.clone()));
         batch.push(LogRecord {
@@ -87,18 +85,6 @@ fn sections(path: &str) -> Result<Vec<Section<LogBatch>>, Box<dyn Error>> {
     }
     sections.extend(open.into_values().map(section));
     Ok(sections)
-}
-
-fn section(batch: LogBatch) -> Section<LogBatch> {
-    let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
-    let header = SectionHeader { tenant: "default".into(), source: "rate".into(), mark, records: batch.len() as u32 };
-    Section::new(header, batch)
-}
-
-/// Seconds that this thread has been on a CPU: on a busy machine the wall clock says little.
-fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(text.split(' ').next().ok_or("schedstat is empty")?.parse::<f64>()? / 1e9)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

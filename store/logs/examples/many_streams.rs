@@ -13,8 +13,12 @@ use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_logs::{LogsBlock, LogsEngine};
 use weir_model::label::Labels;
 use weir_model::log::{LogAttributes, LogBatch, LogRecord};
-use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Section};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
+
+mod nezha;
+
+use nezha::cpu_seconds;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -36,16 +40,10 @@ struct Line {
 }
 
 fn lines(path: &str) -> Result<Vec<Line>> {
-    let file = zstd::Decoder::new(std::fs::File::open(path)?)?;
     let mut lines = Vec::new();
-    for row in csv::ReaderBuilder::new().flexible(true).from_reader(file).records() {
-        // Some rows of Nezha's have a comma too many; the first fields and the start of the line are still right.
+    for row in nezha::rows(path)? {
         let row = row?;
-        if row.len() < 8 {
-            continue;
-        }
-        let json: serde_json::Value = serde_json::from_str(&row[7]).unwrap_or_default();
-        let body = json["log"].as_str().unwrap_or(&row[7]).trim_end_matches('\n').to_owned();
+        let body = nezha::body(&row);
         let [node, pod, trace, span] = [2, 3, 5, 6].map(|i| row[i].to_owned());
         lines.push(Line { time: row[1].parse()?, node, pod, trace, span, body });
     }
@@ -73,12 +71,6 @@ impl Pods {
         let at = (self.state >> 11) as f64 / (1_u64 << 53) as f64 * self.sums[self.sums.len() - 1];
         self.sums.partition_point(|sum| *sum <= at).min(self.sums.len() - 1)
     }
-}
-
-/// Seconds that this thread has been on a CPU: on a busy machine the wall clock says little.
-fn cpu_seconds() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(text.split(' ').next().ok_or("schedstat is empty")?.parse::<f64>()? / 1e9)
 }
 
 /// The sections of a partition, and how many bytes of bodies they have.
@@ -153,9 +145,7 @@ fn push(batch: &mut LogBatch, line: &Line, (copy, hash): (u64, u64)) {
 
 fn section(mut batch: LogBatch) -> Section<LogBatch> {
     batch.shrink_to_fit();
-    let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
-    let header = SectionHeader { tenant: "default".into(), source: "rate".into(), mark, records: batch.len() as u32 };
-    Section::new(header, batch)
+    nezha::section(batch)
 }
 
 /// What one thread spent, by what for.
