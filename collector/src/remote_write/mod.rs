@@ -26,6 +26,8 @@ mod order;
 mod outcome;
 mod rows;
 mod schemas;
+#[cfg(test)]
+mod schemas_tests;
 mod sections;
 pub(crate) mod series;
 mod symbols;

@@ -1,11 +1,10 @@
 //! What senders write, decoded and over a socket: each sample once, and what is refused, with its reason.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use prost::Message;
 use weir_model::config::ByteSize;
-use weir_model::fuzz::Random;
 use weir_model::histogram::ResetHint;
 use weir_model::metric::{MetricBatch, STALE_NAN, is_stale};
 use weir_model::time::SECOND;
@@ -47,7 +46,7 @@ pub(super) fn taken(bench: &Bench, (is_2, bytes): &(bool, Vec<u8>)) -> Taken {
 }
 
 /// Bits of every number by series and time. Errors on two of one series and time.
-fn numbers(sections: &[Section<MetricBatch>]) -> BTreeMap<(String, i64), u64> {
+pub(super) fn numbers(sections: &[Section<MetricBatch>]) -> BTreeMap<(String, i64), u64> {
     let mut all = BTreeMap::new();
     for batch in sections.iter().map(|section| &section.batch) {
         assert!(batch.rows.is_sorted_by_key(|row| row.timestamp));
@@ -62,7 +61,7 @@ fn numbers(sections: &[Section<MetricBatch>]) -> BTreeMap<(String, i64), u64> {
     all
 }
 
-fn digests(sections: &[Section<MetricBatch>]) -> HashSet<[u8; 16]> {
+pub(super) fn digests(sections: &[Section<MetricBatch>]) -> HashSet<[u8; 16]> {
     let digest = |section: &Section<MetricBatch>| match section.header.mark {
         Mark::Digest(digest) => digest,
         Mark::Sequence { .. } => panic!("a push has no positions"),
@@ -138,58 +137,6 @@ fn a_request_that_begins_elsewhere_repeats_schemas_and_an_order_does_not_matter(
     let backwards: Vec<TimeSeries> = all.iter().rev().cloned().collect();
     let backwards = of(&backwards);
     assert_eq!((known(&backwards), digests(&backwards)), (4, digests(&whole)));
-}
-
-/// Series that come move the others into another schema between the rows of one request.
-#[test]
-fn what_is_sent_again_has_the_same_digests_whatever_is_known_by_then() {
-    let times = |i: usize| if i < 100 { vec![NOW, NOW + 1, NOW + 2] } else { vec![NOW + 1] };
-    let own = |i: usize| {
-        let samples = times(i).into_iter().map(|time| sample(time, i as f64)).collect();
-        series(&format!("m{i:03}"), "shop", samples)
-    };
-    for body in both(&request((0..150).map(own).collect())) {
-        let bench = bench(PushConfig::default());
-        let [first, again, later] = [(); 3].map(|()| taken(&bench, &body).sections);
-        assert_eq!(first.len(), 2, "rows of the same columns are a batch");
-        assert_eq!(digests(&first), digests(&again));
-        assert_eq!(digests(&first), digests(&later));
-        assert_eq!(numbers(&first), numbers(&again));
-    }
-}
-
-#[test]
-fn series_that_have_ended_are_not_carried_for_ever() {
-    let bench = bench(PushConfig::default());
-    let of = |columns: std::ops::Range<usize>, time: i64| {
-        let own = columns.map(|i| series(&format!("m{i:03}"), "shop", vec![sample(time, 1.0)])).collect();
-        let sections = taken(&bench, &(false, compress(&request(own)))).sections;
-        assert_eq!(sections.len(), 1);
-        Arc::clone(&sections[0].batch.schema)
-    };
-    let whole = of(0..256, NOW - 100);
-    let parts = (1..60).take_while(|at| of(200..256, NOW - 100 + at).is_part()).count();
-    assert!((1..30).contains(&parts), "{parts}");
-    let (left, again) = (of(200..256, NOW), of(200..256, NOW + 1));
-    assert!(!left.is_part() && Arc::ptr_eq(&left, &again));
-    assert!(Arc::ptr_eq(&whole, &of(0..256, NOW + 2)), "if they come again, so do their columns");
-    assert!(of(200..256, NOW + 3).is_part());
-}
-
-#[test]
-fn metadata_that_changes_again_and_again_takes_no_more_memory() {
-    let bench = bench(PushConfig::default());
-    let mut held = Vec::new();
-    for round in 0..40_i64 {
-        let help = ["one", "two"][(round % 2) as usize].repeat(200);
-        let told = MetricMetadata { r#type: 1, metric_family_name: "m000".into(), help, unit: String::new() };
-        let timeseries = (0..256).map(|i| series(&format!("m{i:03}"), "shop", vec![sample(NOW + round, 1.0)])).collect();
-        let taken = taken(&bench, &(false, compress(&WriteRequest { timeseries, metadata: vec![told.clone()] })));
-        assert_eq!(taken.sections[0].batch.schema.families[0].help, told.help);
-        taken.told.stored();
-        held.push(bench.series_bytes());
-    }
-    assert_eq!(held[4], held[39], "{held:?}");
 }
 
 #[test]
@@ -390,43 +337,6 @@ fn of_samples_in_any_order_the_newest_is_repeated_and_none_that_was_refused() {
     let sent = taken(&bench, &(false, compress(&request(vec![own]))));
     let row = &sent.sections[0].batch.rows[0];
     assert_eq!((row.timestamp, row.values[0]), (NOW * 1_000_000, 3.0));
-}
-
-/// Rows of all series of a target, of neighbours, and with gaps, one after the other: schemas and parts come and go.
-#[test]
-fn each_series_is_repeated_as_it_was_stored_last_whatever_rows_it_came_in() {
-    let (mut random, bench) = (Random::new(5), bench(PushConfig::default()));
-    let name = |i: usize| format!("m{i:03}");
-    let mut stored: HashMap<usize, (i64, f64)> = HashMap::new();
-    let mut parts = 0;
-    for round in 0..300_i64 {
-        // Some are late.
-        let time = NOW - 10_000 + 2 * round - [0, 101][random.below(2)];
-        let (first, count) = if random.below(3) == 0 { (0, 300) } else { (random.below(300), 1 + random.below(300)) };
-        let gap = if random.below(3) == 0 { random.below(300) } else { 300 };
-        let own: Vec<usize> = (first..300.min(first + count)).filter(|i| *i != gap).collect();
-        let value = |i: usize| (1000 * round) as f64 + i as f64;
-        let all = own.iter().map(|i| series(&name(*i), "shop", vec![sample(time, value(*i))])).collect();
-        let sent = taken(&bench, &both(&request(all))[(round % 2) as usize]);
-        parts += sent.sections.iter().filter(|section| section.batch.schema.is_part()).count();
-        if random.below(4) > 0 {
-            sent.told.stored();
-            for i in own {
-                // A series that comes in both versions is two.
-                let newest = stored.entry(2 * i + (round % 2) as usize).or_insert((time, value(i)));
-                *newest = if newest.0 < time { (time, value(i)) } else { *newest };
-            }
-        }
-        for _ in 0..3 {
-            let (i, version) = (random.below(300), random.below(2));
-            let exemplar = Exemplar { labels: labels([("trace_id", "t")]), value: 1.0, timestamp: NOW };
-            let own = request(vec![TimeSeries { exemplars: vec![exemplar], ..series(&name(i), "shop", Vec::new()) }]);
-            let row = taken(&bench, &both(&own)[version]).sections.first().map(|section| section.batch.rows[0].clone());
-            let found = row.map(|row| (row.timestamp / 1_000_000, row.values[0]));
-            assert_eq!(found, stored.get(&(2 * i + version)).copied(), "round {round}, series {i}");
-        }
-    }
-    assert!(parts > 50, "{parts}");
 }
 
 #[test]
