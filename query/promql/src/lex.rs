@@ -16,6 +16,8 @@ pub(crate) enum Tok {
     Str(String),
     /// Punctuation and operators.
     Op(&'static str),
+    /// What is no token, and why not; nothing comes after it. Whoever reads up to here says so.
+    Wrong(ParseError),
     /// The end of the input.
     End,
 }
@@ -28,53 +30,83 @@ pub(crate) struct Token {
 }
 
 /// Longest first, so that `<=` is not read as `<`.
-const OPERATORS: [&str; 28] = [
-    "</", ">/", "==", "!=", "!~", "=~", "<=", ">=", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "{", "}", "[", "]",
-    ",", "@", ":", "!", ";",
+const OPERATORS: [&str; 24] = [
+    "</", ">/", "==", "!=", "<=", ">=", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "{", "}", "[", "]", ",", "@", ":",
 ];
+
+/// Inside braces.
+const OPERATORS_OF_MATCHERS: [&str; 6] = ["!=", "!~", "=~", "=", ",", "}"];
+
+/// Words of durations, inside square brackets.
+const DURATION_WORDS: [&str; 4] = ["step", "range", "min_of", "max_of"];
 
 /// A query has at most so many names, literals and signs: chains of 8,000 operators or 2,000 selectors. It bounds what the
 /// tree of a query takes.
 const TOKENS_MAX: usize = 16_384;
 
-/// Splits a query. Errors name the position of what is not PromQL.
-pub(crate) fn lex(text: &str) -> Result<Vec<Token>, ParseError> {
-    let mut lexer = Lexer { text, at: 0, brackets: 0, tokens: Vec::new() };
+/// Splits a query, up to what is not PromQL. What is wrong is said in Prometheus' words.
+pub(crate) fn lex(text: &str) -> Vec<Token> {
+    let mut lexer = Lexer { text, at: 0, parentheses: 0, place: Place::Query, tokens: Vec::new() };
     while lexer.at < text.len() {
-        lexer.next()?;
-        if lexer.tokens.len() > TOKENS_MAX {
-            let start = lexer.tokens.last().map_or(0, |token| token.span.start);
-            return Err(ParseError::at(
-                text,
-                start,
-                format!("a query may have {TOKENS_MAX} names, literals and signs, this is one more"),
-            ));
+        let taken = lexer.next();
+        if let Some(extra) = lexer.tokens.get(TOKENS_MAX) {
+            lexer.at = extra.span.start;
+            lexer.tokens.truncate(TOKENS_MAX);
+            lexer.wrong(format!("a query may have {TOKENS_MAX} names, literals and signs, this is one more"));
+            return lexer.tokens;
+        }
+        if let Err(why) = taken {
+            lexer.wrong(why);
+            return lexer.tokens;
         }
     }
-    lexer.tokens.push(Token { tok: Tok::End, span: Span::new(text.len(), text.len()) });
-    Ok(lexer.tokens)
+    match lexer.place {
+        Place::Braces => lexer.wrong("unexpected end of input inside braces"),
+        Place::Brackets { has_number: false } => lexer.wrong("unexpected end of input in duration expression"),
+        _ if lexer.parentheses > 0 => lexer.wrong("unclosed left parenthesis"),
+        Place::Brackets { .. } => lexer.wrong("unclosed left bracket"),
+        Place::Query => lexer.push(Tok::End, 0),
+    }
+    lexer.tokens
+}
+
+/// What may come next depends on it.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Query,
+    Braces,
+    /// Square brackets: a colon separates range and step.
+    Brackets {
+        /// One has come since the bracket.
+        has_number: bool,
+    },
 }
 
 struct Lexer<'a> {
     text: &'a str,
     at: usize,
-    /// Open `[`: within, a colon separates range and step.
-    brackets: usize,
+    /// That are open.
+    parentheses: usize,
+    place: Place,
     tokens: Vec<Token>,
 }
 
 impl Lexer<'_> {
-    fn next(&mut self) -> Result<(), ParseError> {
+    fn next(&mut self) -> Result<(), String> {
         let rest = &self.text[self.at..];
         let Some(first) = rest.chars().next() else { return Ok(()) };
-        match first {
-            ' ' | '\t' | '\n' | '\r' => self.at += 1,
-            '#' => self.at += rest.find('\n').unwrap_or(rest.len()),
-            '"' | '\'' | '`' => self.string(first)?,
-            '0'..='9' => self.number()?,
-            '.' if rest[1..].starts_with(|next: char| next.is_ascii_digit()) => self.number()?,
-            'a'..='z' | 'A'..='Z' | '_' => self.ident(),
-            ':' if self.brackets == 0 => self.ident(),
+        let is_number = first.is_ascii_digit() || first == '.' && rest[1..].starts_with(|next: char| next.is_ascii_digit());
+        match (first, self.place) {
+            (' ' | '\t' | '\n' | '\r', _) => self.at += 1,
+            ('#', _) => self.at += rest.find('\n').unwrap_or(rest.len()),
+            ('"' | '\'' | '`', Place::Query | Place::Braces) => self.string(first)?,
+            ('a'..='z' | 'A'..='Z' | '_', Place::Query | Place::Braces) | (':', Place::Query) => self.ident(),
+            (_, Place::Query) if is_number => self.number()?,
+            (_, Place::Brackets { .. }) if is_number => {
+                self.place = Place::Brackets { has_number: true };
+                self.number()?;
+            }
+            ('a'..='z' | 'A'..='Z' | '_', Place::Brackets { has_number }) => self.word_of_duration(first, has_number)?,
             _ => self.operator(first)?,
         }
         Ok(())
@@ -85,29 +117,67 @@ impl Lexer<'_> {
         self.at += length;
     }
 
-    fn operator(&mut self, first: char) -> Result<(), ParseError> {
+    /// Ends the tokens here.
+    fn wrong(&mut self, why: impl Into<String>) {
+        self.push(Tok::Wrong(ParseError::at(self.text, self.at, why.into())), 0);
+    }
+
+    fn operator(&mut self, first: char) -> Result<(), String> {
         let rest = &self.text[self.at..];
-        let Some(operator) = OPERATORS.iter().find(|operator| rest.starts_with(**operator)) else {
-            return Err(ParseError::at(self.text, self.at, format!("unexpected character: {first:?}")));
+        let operators = if self.place == Place::Braces { &OPERATORS_OF_MATCHERS[..] } else { &OPERATORS };
+        let found = operators.iter().find(|operator| rest.starts_with(**operator)).copied();
+        let operator = match (found, self.place) {
+            (Some("="), Place::Query) if rest.starts_with("=~") => return Err("unexpected character after '=': '~'".into()),
+            (Some("}"), Place::Query | Place::Brackets { .. }) => return Err("unexpected character: '}'".into()),
+            (Some("]"), Place::Query) => return Err("unexpected right bracket ']'".into()),
+            (Some("["), Place::Brackets { .. }) => return Err("unexpected left bracket '['".into()),
+            (Some(")"), _) if self.parentheses == 0 => return Err("unexpected right parenthesis ')'".into()),
+            (Some(operator), _) => operator,
+            (None, Place::Braces) if first == '{' => return Err("unexpected left brace '{'".into()),
+            (None, place) if first == '!' => {
+                let next = rest[1..].chars().next().map_or("end of input".to_owned(), |next| format!("{next:?}"));
+                let inside = if place == Place::Braces { " inside braces" } else { "" };
+                return Err(format!("unexpected character after '!'{inside}: {next}"));
+            }
+            (None, Place::Braces) => return Err(format!("unexpected character inside braces: {first:?}")),
+            (None, Place::Brackets { has_number: false }) => {
+                return Err(format!("unexpected character in duration expression: {first:?}"));
+            }
+            (None, _) => return Err(format!("unexpected character: {first:?}")),
         };
-        match *operator {
-            "[" => self.brackets += 1,
-            "]" => self.brackets = self.brackets.saturating_sub(1),
+        match operator {
+            "(" => self.parentheses += 1,
+            ")" => self.parentheses -= 1,
+            "{" => self.place = Place::Braces,
+            "[" => self.place = Place::Brackets { has_number: false },
+            "}" | "]" => self.place = Place::Query,
             _ => {}
         }
         self.push(Tok::Op(operator), operator.len());
         Ok(())
     }
 
+    fn word_of_duration(&mut self, first: char, has_number: bool) -> Result<(), String> {
+        let rest = &self.text[self.at..];
+        let length = rest.find(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_')).unwrap_or(rest.len());
+        let word = &rest[..length];
+        match DURATION_WORDS.iter().any(|own| own.eq_ignore_ascii_case(word)) {
+            true => self.push(Tok::Ident(word.to_owned()), length),
+            false if has_number => return Err(format!("unexpected character: {first:?}, expected ':'")),
+            false => return Err(format!("unexpected character in duration expression: {first:?}")),
+        }
+        Ok(())
+    }
+
     fn ident(&mut self) {
         let rest = &self.text[self.at..];
-        let colons = self.brackets == 0;
+        let colons = self.place == Place::Query;
         let part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || (colons && letter == ':');
         let length = rest.find(|letter| !part(letter)).unwrap_or(rest.len());
         self.push(Tok::Ident(rest[..length].to_owned()), length);
     }
 
-    fn number(&mut self) -> Result<(), ParseError> {
+    fn number(&mut self) -> Result<(), String> {
         let rest = &self.text[self.at..];
         let bytes = rest.as_bytes();
         let hex = rest.starts_with("0x") || rest.starts_with("0X");
@@ -120,18 +190,23 @@ impl Lexer<'_> {
             length += 1;
         }
         let word = &rest[..length];
+        let clipped = || word.chars().take(40).collect::<String>();
         if let Some(value) = parse_number(word) {
+            if value.is_infinite() {
+                return Err(format!("error parsing number: {:?}: value out of range", clipped()));
+            }
             self.push(Tok::Number(value), length);
         } else if let Some(millis) = parse_duration_ms(word) {
             self.push(Tok::Duration(millis), length);
+        } else if is_of_durations(word) {
+            return Err(format!("not a valid duration string: {:?}", clipped()));
         } else {
-            let clipped: String = word.chars().take(40).collect();
-            return Err(ParseError::at(self.text, self.at, format!("bad number or duration syntax: {clipped:?}")));
+            return Err(format!("bad number or duration syntax: {:?}", clipped()));
         }
         Ok(())
     }
 
-    fn string(&mut self, quote: char) -> Result<(), ParseError> {
+    fn string(&mut self, quote: char) -> Result<(), String> {
         let rest = &self.text[self.at..];
         let mut escaped = false;
         let end = rest.char_indices().skip(1).find_map(|(i, letter)| {
@@ -143,14 +218,18 @@ impl Lexer<'_> {
             (letter == quote).then_some(i)
         });
         let Some(end) = end else {
-            return Err(ParseError::at(self.text, self.at, "unterminated quoted string".into()));
+            return Err(match quote {
+                _ if escaped => "escape sequence not terminated",
+                '`' => "unterminated raw string",
+                _ => "unterminated quoted string",
+            }
+            .into());
         };
         let inner = &rest[1..end];
-        let value = if quote == '`' {
-            inner.to_owned()
-        } else {
-            unescape(inner).map_err(|why| ParseError::at(self.text, self.at, why))?
-        };
+        if inner.contains('\u{fffd}') {
+            return Err("invalid UTF-8 rune".into());
+        }
+        let value = if quote == '`' { inner.to_owned() } else { unescape(inner)? };
         self.push(Tok::Str(value), end + 1);
         Ok(())
     }
@@ -194,6 +273,13 @@ pub(crate) fn parse_duration_ms(word: &str) -> Option<i64> {
     (!word.is_empty()).then_some(total)
 }
 
+/// Numbers with units, whichever and in whatever order.
+fn is_of_durations(word: &str) -> bool {
+    let is_unit = |unit: &str| UNITS.iter().any(|(name, _)| unit == *name) || matches!(unit, "ss" | "hs" | "ds" | "ws" | "ys");
+    let units = word.split(|letter: char| letter.is_ascii_digit()).filter(|part| !part.is_empty());
+    word.starts_with(|first: char| first.is_ascii_digit()) && units.clone().count() > 0 && units.clone().all(is_unit)
+}
+
 /// Milliseconds as Prometheus prints a duration in a query: `1h30m`, `0s`.
 pub(crate) fn format_duration_ms(millis: i64) -> String {
     if millis == 0 {
@@ -227,10 +313,14 @@ pub fn unescape(inner: &str) -> Result<String, String> {
             out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
             continue;
         }
-        let escape = letters.next().ok_or("unterminated escape in a string")?;
+        let escape = letters.next().ok_or("escape sequence not terminated")?;
         let mut digits = |count: usize, radix: u32, first: &str| {
             let text: String = first.chars().chain(letters.by_ref().take(count)).collect();
-            u32::from_str_radix(&text, radix).map_err(|_| format!("bad escape sequence \\{escape} in a string"))
+            let wrong = text.chars().find(|digit| !digit.is_digit(radix));
+            let why = wrong.map_or("escape sequence not terminated".to_owned(), |letter| {
+                format!("illegal character U+{:04X} {letter:?} in escape sequence", u32::from(letter))
+            });
+            u32::from_str_radix(&text, radix).map_err(|_| why)
         };
         let code = match escape {
             'a' => 7,
@@ -251,9 +341,9 @@ pub fn unescape(inner: &str) -> Result<String, String> {
             }
             'u' => digits(4, 16, "")?,
             'U' => digits(8, 16, "")?,
-            _ => return Err(format!("unknown escape sequence \\{escape} in a string")),
+            _ => return Err(format!("unknown escape sequence U+{:04X} {escape:?}", u32::from(escape))),
         };
-        let letter = char::from_u32(code).ok_or("an escape is no Unicode code point")?;
+        let letter = char::from_u32(code).ok_or("escape sequence is an invalid Unicode code point")?;
         out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
     }
     Ok(String::from_utf8(out).unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned()))

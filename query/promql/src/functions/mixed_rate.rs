@@ -73,7 +73,7 @@ fn numbers(window: &Window<'_>, aside: &mut Aside<'_>) -> Option<f64> {
     let (first, last) = (*values.first()?, *values.last()?);
     check_overlap(aside, times, starts);
     let resets = (1..values.len()).filter(|i| values[*i] < values[*i - 1] || began_anew(times, starts, *i));
-    let mut difference = last - first + resets.map(|i| values[i - 1]).sum::<f64>();
+    let mut difference = resets.fold(last - first, |sum, i| sum + values[i - 1]);
     let ends = (times[0], times[times.len() - 1]);
     if let Some(start_ms) = start_within(window, starts, ends.0) {
         difference += first;

@@ -38,7 +38,7 @@ fn extrapolated(window: &Window<'_>, reading: Reading) -> Option<f64> {
     let [first, .., last] = values else { return None };
     let mut difference = last - first;
     if reading == Reading::Counter {
-        difference += resets_sum(values);
+        difference = with_resets(difference, values);
     }
     let counter = (reading == Reading::Counter).then_some((*first, difference));
     Some(difference * stretch(window, (times[0], times[times.len() - 1]), times.len(), counter))
@@ -64,13 +64,13 @@ pub(super) fn edge(gap_ms: i64, distance: f64) -> f64 {
     if gap >= distance * 1.1 { distance / 2.0 } else { gap }
 }
 
-/// What was lost to counter resets.
-fn resets_sum(values: &[f64]) -> f64 {
+/// Adds what was lost to counter resets, one after the other: in another order the sum would be another.
+fn with_resets(difference: f64, values: &[f64]) -> f64 {
     // Most windows have none, and many pairs are compared at once when none is looked at.
     if !values.iter().zip(&values[1..]).fold(false, |any, (before, after)| any | (after < before)) {
-        return 0.0;
+        return difference;
     }
-    values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum()
+    values.windows(2).filter(|pair| pair[1] < pair[0]).fold(difference, |sum, pair| sum + pair[0])
 }
 
 /// `anchored` and `smoothed`: values at the very edges instead of extrapolation.

@@ -70,10 +70,9 @@ pub(crate) fn fill(
     if is_counter && values.len() > 1 && falls(values) {
         resets.extend((0..values.len() - 1).filter(|at| values[at + 1] < values[*at]).map(|at| at as u32));
     }
-    let lost = |window: &Stretch| -> f64 {
-        let within = resets.partition_point(|at| *at < window.first)..resets.partition_point(|at| *at < window.last);
-        // A sum of none is -0.0, which would keep a difference of -0.0 as it is: nothing lost is 0.0, as for a window alone.
-        if within.is_empty() { 0.0 } else { resets[within].iter().map(|at| values[*at as usize]).sum() }
+    let lost = |window: &Stretch| {
+        let at = |limit: u32| resets.partition_point(|at| *at < limit);
+        if resets.is_empty() { &resets[..] } else { &resets[at(window.first)..at(window.last)] }
     };
     out.extend(stretches.iter().map(|window| {
         let Some(window) = window else { return absent };
@@ -81,7 +80,7 @@ pub(crate) fn fill(
         let mut difference = last - first;
         let mut factor = window.factor;
         if is_counter {
-            difference += if resets.is_empty() { 0.0 } else { lost(window) };
+            difference = lost(window).iter().fold(difference, |sum, at| sum + values[*at as usize]);
             if difference > 0.0 && first >= 0.0 {
                 factor = window.factor_above_zero(first, difference);
             }
@@ -141,7 +140,7 @@ mod tests {
         }
     }
 
-    /// A difference of -0.0 becomes 0.0 where nothing was lost, whether the series has a reset elsewhere or none.
+    /// A difference of -0.0 stays one where nothing was lost, whether the series has a reset elsewhere or none.
     #[test]
     fn a_reset_outside_of_a_window_changes_nothing_in_it() {
         let times: Vec<i64> = (1..=5).map(|i| i * 10).collect();

@@ -27,7 +27,7 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
         return Err(ParseError::at(text, 0, format!("a query may have {QUERY_BYTES_MAX} bytes, this has {}", text.len())));
     }
     let mut parser =
-        Parser { text, tokens: lex(text)?, at: 0, depth: 0, patterns: PatternBudget::default(), takes_any_matchers: false };
+        Parser { text, tokens: lex(text), at: 0, depth: 0, patterns: PatternBudget::default(), takes_any_matchers: false };
     if parser.peek() == &Tok::End {
         return Err(parser.error("no expression found in input"));
     }
@@ -46,6 +46,12 @@ pub fn parse_selector(text: &str) -> Result<super::ast::Selector, ParseError> {
         _ => Err(ParseError::at(text, 0, "expected a series selector such as up{job=\"x\"}".into())),
     }
 }
+
+/// Words that no function has for a name, since something else comes before their parenthesis.
+const RESERVED: [&str; 10] =
+    ["by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset", "anchored", "smoothed"];
+/// Where a word is a label's name and nothing else.
+const IN_MATCHERS: &str = "in label matching";
 
 pub(super) struct Parser<'a> {
     text: &'a str,
@@ -94,6 +100,11 @@ impl Parser<'_> {
         if self.eat(operator) { Ok(()) } else { Err(self.unexpected(context, &format!("{operator:?}"))) }
     }
 
+    /// Takes a comma, where the list might also have ended.
+    fn comma(&mut self, context: &str, end: &str) -> Result<(), ParseError> {
+        if self.eat(",") { Ok(()) } else { Err(self.unexpected(context, &format!("\",\" or {end:?}"))) }
+    }
+
     fn is_word(&self, word: &str) -> bool {
         matches!(self.peek(), Tok::Ident(own) if own.eq_ignore_ascii_case(word))
     }
@@ -110,14 +121,18 @@ impl Parser<'_> {
         ParseError::at(self.text, self.span().start, message.into())
     }
 
+    /// What stands here, as Prometheus describes it, where something else may.
     fn unexpected(&self, context: &str, expected: &str) -> ParseError {
         let found = match self.peek() {
+            Tok::Wrong(error) => return error.clone(),
             Tok::End => "end of input".to_owned(),
-            Tok::Ident(name) => format!("identifier {:?}", clip(name)),
+            Tok::Ident(name) if context == IN_MATCHERS => format!("identifier {:?}", clip(name)),
+            Tok::Ident(name) => described(name),
             Tok::Number(value) => format!("number \"{value}\""),
             Tok::Duration(millis) => format!("duration \"{}\"", super::lex::format_duration_ms(*millis)),
             Tok::Str(value) => format!("string {:?}", clip(value)),
-            Tok::Op(operator) => format!("{operator:?}"),
+            Tok::Op(operator @ ("(" | ")" | "{" | "}" | "[" | "]" | "," | ":" | "=")) => format!("{operator:?}"),
+            Tok::Op(operator) => format!("<op:{operator}>"),
         };
         self.error(format!("unexpected {found} {context}, expected {expected}"))
     }
@@ -208,7 +223,8 @@ impl Parser<'_> {
             self.advance();
             return self.aggregate(op, start);
         }
-        if called {
+        let is_reserved = RESERVED.iter().any(|own| own.eq_ignore_ascii_case(word));
+        if called && !is_reserved && self.binary_op().is_none() {
             return self.call(word, start);
         }
         if word.eq_ignore_ascii_case("nan") || word.eq_ignore_ascii_case("inf") {
@@ -216,8 +232,7 @@ impl Parser<'_> {
             let value = if word.eq_ignore_ascii_case("nan") { f64::NAN } else { f64::INFINITY };
             return Ok(Expr { kind: Kind::Number(value, false), span: Span::new(start, self.end()) });
         }
-        let reserved = ["by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset", "and", "or", "unless"];
-        if self.binary_op().is_some() || reserved[..7].contains(&word) && matches!(self.peek_second(), Tok::Op("(")) {
+        if called || self.binary_op().is_some() {
             return Err(self.unexpected("in an expression", "a selector, number, string, function or \"(\""));
         }
         self.advance();
@@ -257,16 +272,16 @@ impl Parser<'_> {
             grouping = self.grouping()?;
         }
         let (without, grouping) = grouping.unwrap_or_default();
-        let wanted = if op.parameter().is_some() { 2 } else { 1 };
-        if arguments.len() != wanted {
-            let name = op.name();
-            let message =
-                format!("wrong number of arguments for aggregate expression {name}, expected {wanted}, got {}", arguments.len());
-            return Err(ParseError::at(self.text, start, message));
-        }
-        let Some(expr) = arguments.pop() else { return Err(self.error("no arguments for aggregate expression provided")) };
-        let aggregate = Aggregate { op, expr, param: arguments.pop(), grouping, without };
-        Ok(Expr { kind: Kind::Aggregate(Box::new(aggregate)), span: Span::new(start, self.end()) })
+        let (wanted, given) = (if op.parameter().is_some() { 2 } else { 1 }, arguments.len());
+        let message = match arguments.pop().filter(|_| given == wanted) {
+            Some(expr) => {
+                let aggregate = Aggregate { op, expr, param: arguments.pop(), grouping, without };
+                return Ok(Expr { kind: Kind::Aggregate(Box::new(aggregate)), span: Span::new(start, self.end()) });
+            }
+            None if given == 0 => "no arguments for aggregate expression provided".to_owned(),
+            None => format!("wrong number of arguments for aggregate expression provided, expected {wanted}, got {given}"),
+        };
+        Err(ParseError::at(self.text, start, message))
     }
 
     fn grouping(&mut self) -> Result<Option<(bool, Vec<String>)>, ParseError> {
@@ -284,7 +299,7 @@ impl Parser<'_> {
         let mut names = Vec::new();
         while !self.eat(")") {
             if !names.is_empty() {
-                self.expect(",", "in grouping opts")?;
+                self.comma("in grouping opts", ")")?;
                 if self.eat(")") {
                     break;
                 }
@@ -366,6 +381,19 @@ impl Parser<'_> {
     /// Complains unless `expr` has the type.
     fn want(&self, expr: &Expr, wanted: Type, message: &str) -> Result<(), ParseError> {
         if expr.kind_type() == wanted { Ok(()) } else { Err(ParseError::at(self.text, expr.span.start, message.into())) }
+    }
+}
+
+/// A word that is read, as an error names it.
+fn described(word: &str) -> String {
+    let is = |own: &str| own.eq_ignore_ascii_case(word);
+    match word {
+        _ if RESERVED.iter().any(|own| is(own)) => format!("<{word}>"),
+        _ if AggregateOp::by_name(word).is_some() => format!("<aggr:{word}>"),
+        _ if BinaryOp::ALL.iter().any(|(own, ..)| is(own)) => format!("<op:{word}>"),
+        _ if is("nan") || is("inf") => format!("number {word:?}"),
+        _ if word.contains(':') => format!("metric identifier {:?}", clip(word)),
+        _ => format!("identifier {:?}", clip(word)),
     }
 }
 

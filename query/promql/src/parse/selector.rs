@@ -3,7 +3,8 @@
 use weir_model::clip;
 use weir_model::label::{MatchOp, Matcher, NAME};
 
-use super::{DURATION_MS_MAX, Parser};
+use super::duration::{IN_OFFSET, IN_RANGE, IN_STEP};
+use super::{DURATION_MS_MAX, IN_MATCHERS, Parser};
 use crate::ast::{At, Edge, Expr, Kind, Modifiers, RangeSelector, Selector, Span, Subquery, Type};
 use crate::error::ParseError;
 use crate::lex::Tok;
@@ -28,9 +29,11 @@ impl Parser<'_> {
 
     fn matchers(&mut self, mut named: bool, matchers: &mut Vec<Matcher>) -> Result<(), ParseError> {
         let mut first = true;
+        // Said at the end, where nothing else is wrong.
+        let mut named_twice = None;
         while !self.eat("}") {
             if !first {
-                self.expect(",", "in label matching")?;
+                self.comma(IN_MATCHERS, "}")?;
                 if self.eat("}") {
                     break;
                 }
@@ -38,16 +41,15 @@ impl Parser<'_> {
             first = false;
             let at = self.span().start;
             let (name, quoted) = match self.peek().clone() {
-                Tok::Ident(name) if !name.contains(':') => (name, false),
+                Tok::Ident(name) => (name, false),
                 Tok::Str(name) => (name, true),
-                _ => return Err(self.unexpected("in label matching", "identifier or \"}\"")),
+                _ => return Err(self.unexpected(IN_MATCHERS, "identifier or \"}\"")),
             };
             self.advance();
             // A lone quoted string is the metric's name.
             if quoted && matches!(self.peek(), Tok::Op("," | "}")) {
                 if named {
-                    let message = format!("metric name must not be set twice: {:?}", clip(&name));
-                    return Err(ParseError::at(self.text, at, message));
+                    named_twice.get_or_insert((at, format!("metric name must not be set twice: {:?}", clip(&name))));
                 }
                 named = true;
                 matchers.push(Matcher::equal(NAME, name));
@@ -55,13 +57,12 @@ impl Parser<'_> {
             }
             let matcher = self.matcher(name)?;
             if matcher.name == NAME && named && matchers.first().is_some_and(|own| own.name == NAME) && !quoted {
-                let message =
-                    format!("metric name must not be set twice: {:?} or {:?}", clip(&matchers[0].value), clip(&matcher.value));
-                return Err(ParseError::at(self.text, at, message));
+                let (first, second) = (clip(&matchers[0].value), clip(&matcher.value));
+                named_twice.get_or_insert((at, format!("metric name must not be set twice: {first:?} or {second:?}")));
             }
             matchers.push(matcher);
         }
-        Ok(())
+        named_twice.map_or(Ok(()), |(at, message)| Err(ParseError::at(self.text, at, message)))
     }
 
     fn matcher(&mut self, name: String) -> Result<Matcher, ParseError> {
@@ -70,11 +71,11 @@ impl Parser<'_> {
             Tok::Op("!=") => MatchOp::NotEqual,
             Tok::Op("=~") => MatchOp::Regex,
             Tok::Op("!~") => MatchOp::NotRegex,
-            _ => return Err(self.unexpected("in label matching", "label matching operator")),
+            _ => return Err(self.unexpected(IN_MATCHERS, "label matching operator")),
         };
         self.advance();
         let Tok::Str(value) = self.peek().clone() else {
-            return Err(self.unexpected("in label matching", "string"));
+            return Err(self.unexpected(IN_MATCHERS, "string"));
         };
         let matcher = Matcher::within(&mut self.patterns, name, op, value).map_err(|wrong| self.error(wrong.to_string()))?;
         self.advance();
@@ -100,17 +101,24 @@ impl Parser<'_> {
     fn range_or_subquery(&mut self, expr: Expr) -> Result<Expr, ParseError> {
         let bracket = self.span().start;
         self.expect("[", "before a range")?;
-        let range = self.duration()?;
+        let range = self.duration(IN_RANGE)?;
         let span = expr.span;
         if self.eat(":") {
-            let step = if self.peek() == &Tok::Op("]") { None } else { Some(self.duration()?) };
+            let step = if self.peek() == &Tok::Op("]") { None } else { Some(self.duration(IN_STEP)?) };
             self.expect("]", "in subquery selector")?;
-            let got = expr.kind_type().name();
+            let got = match expr.kind_type() {
+                Type::Vector => "vector",
+                Type::Matrix => "matrix",
+                Type::Scalar => "scalar",
+                Type::String => "string",
+            };
             self.want(&expr, Type::Vector, &format!("subquery is only allowed on instant vector, got {got} instead"))?;
             let subquery = Subquery { expr, range, step, modifiers: Modifiers::default() };
             return Ok(Expr { kind: Kind::Subquery(Box::new(subquery)), span });
         }
-        self.expect("]", "in range selector")?;
+        if !self.eat("]") {
+            return Err(self.unexpected("in subquery or range", "\":\" or \"]\""));
+        }
         let Kind::Selector(selector) = expr.kind else {
             return Err(ParseError::at(self.text, bracket, "ranges only allowed for vector selectors".into()));
         };
@@ -137,7 +145,7 @@ impl Parser<'_> {
     fn offset(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
         let at = self.span().start;
         self.advance();
-        let offset = self.duration_operand()?;
+        let offset = self.duration_operand(IN_OFFSET)?;
         let Some(modifiers) = modifiers_of(&mut expr) else {
             let message = "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery";
             return Err(ParseError::at(self.text, at, message.into()));
@@ -185,7 +193,11 @@ impl Parser<'_> {
         };
         let millis = (sign * seconds * 1000.0).round();
         if !millis.is_finite() || millis.abs() > DURATION_MS_MAX {
-            return Err(self.error("timestamp out of bounds for @ modifier"));
+            let given = match sign * seconds {
+                given if given.is_infinite() => if given > 0.0 { "+Inf" } else { "-Inf" }.to_owned(),
+                given => format!("{given:.6}"),
+            };
+            return Err(self.error(format!("timestamp out of bounds for @ modifier: {given}")));
         }
         self.advance();
         Ok(millis as i64)

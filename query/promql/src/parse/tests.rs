@@ -54,16 +54,13 @@ fn operators_bind_as_in_prometheus() {
 #[test]
 fn errors_name_the_place() {
     fails("", "1:1: parse error: no expression found in input");
-    fails(
-        "sum(",
-        "1:5: parse error: unexpected end of input in an expression, expected a selector, number, string, function or \"(\"",
-    );
+    fails("sum(", "1:5: parse error: unclosed left parenthesis");
     fails("a +\n  nope(b)", "2:3: parse error: unknown function with name \"nope\"");
     fails("rate(x)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector");
     fails("rate(x[5m], 1)", "1:1: parse error: expected 1 argument(s) in call to \"rate\", got 2");
     fails("x[5m] + 1", "1:1: parse error: binary expression must contain only scalar and instant vector types");
     fails("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher");
-    fails("x{a=\"b\"", "1:8: parse error: unexpected end of input in label matching, expected \",\"");
+    fails("x{a=\"b\"", "1:8: parse error: unexpected end of input inside braces");
     fails("1 == 2", "1:1: parse error: comparisons between scalars must use BOOL modifier");
     fails("5x", "1:1: parse error: bad number or duration syntax: \"5x\"");
     fails("a $ b", "1:3: parse error: unexpected character: '$'");
@@ -71,6 +68,63 @@ fn errors_name_the_place() {
     assert!(parse("x{a=~\"(\"}").unwrap_err().to_string().starts_with("1:6: parse error: bad regular expression \"(\""));
     fails("x[0s]", "1:1: parse error: duration must be greater than 0");
     fails(&"(".repeat(2000), "1:81: parse error: nested deeper than 80");
+}
+
+/// What Prometheus 3.14 says of each stands in what is said here.
+#[test]
+fn errors_have_the_words_of_prometheus() {
+    let of_signs = [
+        ("*x", "unexpected <op:*>"),
+        ("x and or y", "unexpected <op:or>"),
+        ("(x))", "unexpected right parenthesis ')'"),
+        ("((x)", "unclosed left parenthesis"),
+        ("x]", "unexpected right bracket ']'"),
+        ("x}", "unexpected character: '}'"),
+        ("x =~ y", "unexpected character after '=': '~'"),
+        ("x !~ y", "unexpected character after '!': '~'"),
+        ("x ; y", "unexpected character: ';'"),
+        ("a - on (b) ignoring (c) d", "unexpected <ignoring>"),
+        ("a + group_left (b) c", "unexpected <group_left>"),
+        ("sum (x) by (a) without (b)", "unexpected <without>"),
+        ("sum by (a +) (x)", "unexpected <op:+> in grouping opts, expected \",\" or \")\""),
+        ("sum by (==) (x)", "unexpected <op:==> in grouping opts, expected label"),
+        ("sum () by (a)", "no arguments for aggregate expression provided"),
+        ("topk(x)", "wrong number of arguments for aggregate expression provided, expected 2, got 1"),
+        ("x{", "unexpected end of input inside braces"),
+        ("x{{", "unexpected left brace '{'"),
+        ("x{a:b=\"c\"}", "unexpected character inside braces: ':'"),
+        ("x{1=\"c\"}", "unexpected character inside braces: '1'"),
+        ("x{a!\"c\"}", "unexpected character after '!' inside braces: '\"'"),
+        ("x{a==\"c\"}", "unexpected \"=\" in label matching, expected string"),
+        ("x{a=\"b\" c}", "unexpected identifier \"c\" in label matching, expected \",\" or \"}\""),
+        ("x{__name__=\"b\" c}", "unexpected identifier \"c\" in label matching, expected \",\" or \"}\""),
+    ];
+    let of_literals = [
+        ("x[]", "unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()"),
+        ("x[", "unexpected end of input in duration expression"),
+        ("x[5m", "unclosed left bracket"),
+        ("x[5m x]", "unexpected character: 'x', expected ':'"),
+        ("x[\"5m\"]", "unexpected character in duration expression: '\"'"),
+        ("x[5m:\n)]", "unexpected right parenthesis ')'"),
+        ("x[5m][5m:]", "subquery is only allowed on instant vector, got matrix instead"),
+        ("x[5m1h]", "not a valid duration string: \"5m1h\""),
+        ("x offset", "unexpected end of input in offset, expected number, duration, step(), or range()"),
+        ("x offset 9.5e10", "duration out of range"),
+        ("x[9.5e10]", "duration out of range"),
+        ("x @ -Inf", "timestamp out of bounds for @ modifier: -Inf"),
+        ("1e999", "error parsing number"),
+        ("`a", "unterminated raw string"),
+        ("\"a\\", "escape sequence not terminated"),
+        ("\"\\c\"", "unknown escape sequence U+0063 'c'"),
+        ("\"\\x.0\"", "illegal character U+002E '.' in escape sequence"),
+        ("'\u{fffd}'", "invalid UTF-8 rune"),
+        // What comes first is said first.
+        ("by by x $", "unexpected <by>"),
+    ];
+    for (query, expected) in of_signs.into_iter().chain(of_literals) {
+        let error = parse(query).map(|read| read.to_string()).expect_err(query);
+        assert!(error.message.contains(expected), "{query}: {error}");
+    }
 }
 
 #[test]
