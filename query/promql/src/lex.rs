@@ -276,8 +276,9 @@ pub(crate) fn parse_duration_ms(word: &str) -> Option<i64> {
 /// Numbers with units, whichever and in whatever order.
 fn is_of_durations(word: &str) -> bool {
     let is_unit = |unit: &str| UNITS.iter().any(|(name, _)| unit == *name) || matches!(unit, "ss" | "hs" | "ds" | "ws" | "ys");
-    let units = word.split(|letter: char| letter.is_ascii_digit()).filter(|part| !part.is_empty());
-    word.starts_with(|first: char| first.is_ascii_digit()) && units.clone().count() > 0 && units.clone().all(is_unit)
+    let mut units = word.split(|letter: char| letter.is_ascii_digit()).filter(|part| !part.is_empty());
+    let (first, last) = (word.bytes().next(), word.bytes().last());
+    first.is_some_and(|byte| byte.is_ascii_digit()) && last.is_some_and(|byte| byte.is_ascii_alphabetic()) && units.all(is_unit)
 }
 
 /// Milliseconds as Prometheus prints a duration in a query: `1h30m`, `0s`.

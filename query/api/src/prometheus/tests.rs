@@ -197,6 +197,10 @@ async fn wrong_requests_are_told_what_and_where() {
                  unique on one side";
     check("/api/v1/query?query=hits_total+%2B+on()+hits_total&time=300", 422, "execution", error).await;
     check("/api/v1/series", 400, "bad_data", "no match[] parameter provided").await;
+    let error = "match[] must contain at least one non-empty matcher";
+    check("/api/v1/series?match[]=hits_total&match[]=%7Bpod=~%22.*%22%7D", 400, "bad_data", error).await;
+    let error = "invalid parameter \"match[]\": 1:12: parse error: unexpected <offset> after a series selector, expected the end";
+    check("/api/v1/labels?match[]=hits_total+offset+5m", 400, "bad_data", error).await;
     let config = QueryConfig { records_max: 3, ..QueryConfig::default() };
     let request = Request::get("/api/v1/query?query=hits_total&time=300").body(Body::empty()).unwrap();
     let (status, body, _) = send(router(store(), config), request).await;

@@ -296,6 +296,9 @@ async fn the_newest_samples_are_federated() {
         get("match[]={__name__=\"odd.name\"}", "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8").await;
     assert_eq!(text, "# TYPE \"odd.name\" unknown\n{\"odd.name\",cluster=\"own\",instance=\"i\"} 1.5 250\n# EOF\n");
     assert_eq!(get("", "*/*").await.2, "");
+    for all in ["{}", "{nosuch=~\".*\"}"] {
+        assert_eq!(get(&format!("match[]={all}"), "*/*").await.2, expected, "{all}");
+    }
     let (status, kind, text) = get("match[]={", "*/*").await;
     assert!(status == 400 && kind.starts_with("text/plain") && text.contains("match[]"), "{text}");
 }

@@ -23,11 +23,7 @@ pub(super) const DURATION_MS_MAX: f64 = (i64::MAX / 8) as f64;
 
 /// Parses and type-checks a query.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
-    if text.len() > QUERY_BYTES_MAX {
-        return Err(ParseError::at(text, 0, format!("a query may have {QUERY_BYTES_MAX} bytes, this has {}", text.len())));
-    }
-    let mut parser =
-        Parser { text, tokens: lex(text), at: 0, depth: 0, patterns: PatternBudget::default(), takes_any_matchers: false };
+    let mut parser = Parser::new(text)?;
     if parser.peek() == &Tok::End {
         return Err(parser.error("no expression found in input"));
     }
@@ -39,11 +35,23 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     Ok(expr)
 }
 
-/// Parses one series selector, as `match[]` takes it.
+/// Parses one series selector, as `match[]` takes it: its matchers may all take the empty text, and nothing stands behind them.
 pub fn parse_selector(text: &str) -> Result<super::ast::Selector, ParseError> {
-    match parse(text)?.kind {
-        Kind::Selector(selector) => Ok(*selector),
-        _ => Err(ParseError::at(text, 0, "expected a series selector such as up{job=\"x\"}".into())),
+    let mut parser = Parser::new(text)?;
+    parser.takes_any_matchers = true;
+    let name = match parser.peek().clone() {
+        Tok::Ident(name) => {
+            parser.advance();
+            name
+        }
+        _ => String::new(),
+    };
+    if name.is_empty() && parser.peek() != &Tok::Op("{") {
+        return Err(parser.unexpected("", "a series selector such as up{job=\"x\"}"));
+    }
+    match parser.selector(name, 0)?.kind {
+        Kind::Selector(selector) if parser.peek() == &Tok::End => Ok(*selector),
+        _ => Err(parser.unexpected("after a series selector", "the end")),
     }
 }
 
@@ -64,7 +72,14 @@ pub(super) struct Parser<'a> {
     takes_any_matchers: bool,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Result<Self, ParseError> {
+        if text.len() > QUERY_BYTES_MAX {
+            return Err(ParseError::at(text, 0, format!("a query may have {QUERY_BYTES_MAX} bytes, this has {}", text.len())));
+        }
+        Ok(Self { text, tokens: lex(text), at: 0, depth: 0, patterns: PatternBudget::default(), takes_any_matchers: false })
+    }
+
     fn peek(&self) -> &Tok {
         &self.tokens[self.at].tok
     }
@@ -134,7 +149,8 @@ impl Parser<'_> {
             Tok::Op(operator @ ("(" | ")" | "{" | "}" | "[" | "]" | "," | ":" | "=")) => format!("{operator:?}"),
             Tok::Op(operator) => format!("<op:{operator}>"),
         };
-        self.error(format!("unexpected {found} {context}, expected {expected}"))
+        let space = if context.is_empty() { "" } else { " " };
+        self.error(format!("unexpected {found}{space}{context}, expected {expected}"))
     }
 
     fn deeper(&mut self) -> Result<(), ParseError> {

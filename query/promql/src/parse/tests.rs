@@ -1,6 +1,6 @@
 //! What parses, what it prints as, and what is refused where.
 
-use super::parse;
+use super::{parse, parse_selector};
 
 #[track_caller]
 fn prints(query: &str, expected: &str) {
@@ -108,6 +108,7 @@ fn errors_have_the_words_of_prometheus() {
         ("x[5m:\n)]", "unexpected right parenthesis ')'"),
         ("x[5m][5m:]", "subquery is only allowed on instant vector, got matrix instead"),
         ("x[5m1h]", "not a valid duration string: \"5m1h\""),
+        ("x[5m1]", "bad number or duration syntax"),
         ("x offset", "unexpected end of input in offset, expected number, duration, step(), or range()"),
         ("x offset 9.5e10", "duration out of range"),
         ("x[9.5e10]", "duration out of range"),
@@ -124,6 +125,23 @@ fn errors_have_the_words_of_prometheus() {
     for (query, expected) in of_signs.into_iter().chain(of_literals) {
         let error = parse(query).map(|read| read.to_string()).expect_err(query);
         assert!(error.message.contains(expected), "{query}: {error}");
+    }
+}
+
+#[test]
+fn a_series_selector_is_that_alone() {
+    for query in ["up", "{}", "{job=~\".*\"}", "a:b{c=\"d\"}", "by", "{\"a.b\", c=\"d\"}"] {
+        assert!(parse_selector(query).is_ok(), "{query}");
+    }
+    let wrong = [
+        ("", "1:1: parse error: unexpected end of input, expected a series selector such as up{job=\"x\"}"),
+        ("rate(x[5m])", "1:5: parse error: unexpected \"(\" after a series selector, expected the end"),
+        ("up offset 5m", "1:4: parse error: unexpected <offset> after a series selector, expected the end"),
+        ("1", "1:1: parse error: unexpected number \"1\", expected a series selector such as up{job=\"x\"}"),
+        ("up{", "1:4: parse error: unexpected end of input inside braces"),
+    ];
+    for (query, expected) in wrong {
+        assert_eq!(parse_selector(query).map(|read| read.matchers).unwrap_err().to_string(), expected, "{query}");
     }
 }
 
