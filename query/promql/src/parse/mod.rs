@@ -40,7 +40,7 @@ pub fn parse_selector(text: &str) -> Result<super::ast::Selector, ParseError> {
     let mut parser = Parser::new(text)?;
     parser.takes_any_matchers = true;
     let name = match parser.peek().clone() {
-        Tok::Ident(name) => {
+        Tok::Ident(name) if is_name(&name) => {
             parser.advance();
             name
         }
@@ -239,16 +239,16 @@ impl<'a> Parser<'a> {
             self.advance();
             return self.aggregate(op, start);
         }
-        let is_reserved = RESERVED.iter().any(|own| own.eq_ignore_ascii_case(word));
-        if called && !is_reserved && self.binary_op().is_none() {
+        let is_word_of_language = RESERVED.iter().any(|own| own.eq_ignore_ascii_case(word)) || self.binary_op().is_some();
+        if called && !is_word_of_language {
             return self.call(word, start);
         }
-        if word.eq_ignore_ascii_case("nan") || word.eq_ignore_ascii_case("inf") {
+        if is_number(word) {
             self.advance();
             let value = if word.eq_ignore_ascii_case("nan") { f64::NAN } else { f64::INFINITY };
             return Ok(Expr { kind: Kind::Number(value, false), span: Span::new(start, self.end()) });
         }
-        if called || self.binary_op().is_some() {
+        if !is_name(word) {
             return Err(self.unexpected("in an expression", "a selector, number, string, function or \"(\""));
         }
         self.advance();
@@ -321,7 +321,7 @@ impl<'a> Parser<'a> {
                 }
             }
             match self.peek().clone() {
-                Tok::Ident(name) if !name.contains(':') => names.push(name),
+                Tok::Ident(name) if !is_number(&name) && !name.eq_ignore_ascii_case("without") => names.push(name),
                 Tok::Str(name) if !name.is_empty() && !name.contains('\u{fffd}') => names.push(name),
                 _ => return Err(self.unexpected("in grouping opts", "label")),
             }
@@ -340,8 +340,7 @@ impl<'a> Parser<'a> {
         let cardinality = if op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne };
         let mut matching =
             Matching { cardinality, labels: Vec::new(), on: false, include: Vec::new(), fill_left: None, fill_right: None };
-        let clause = self.is_word("on") || self.is_word("ignoring");
-        if clause && self.peek_second() == &Tok::Op("(") {
+        if self.is_word("on") || self.is_word("ignoring") {
             matching.on = self.is_word("on");
             self.advance();
             matching.labels = self.label_list()?;
@@ -407,10 +406,20 @@ fn described(word: &str) -> String {
         _ if RESERVED.iter().any(|own| is(own)) => format!("<{word}>"),
         _ if AggregateOp::by_name(word).is_some() => format!("<aggr:{word}>"),
         _ if BinaryOp::ALL.iter().any(|(own, ..)| is(own)) => format!("<op:{word}>"),
-        _ if is("nan") || is("inf") => format!("number {word:?}"),
+        _ if is_number(word) => format!("number {word:?}"),
         _ if word.contains(':') => format!("metric identifier {:?}", clip(word)),
         _ => format!("identifier {:?}", clip(word)),
     }
+}
+
+/// Whether a metric may have the word for its name where it is not quoted; `by` and `or` may.
+fn is_name(word: &str) -> bool {
+    let not = ["on", "ignoring", "group_left", "group_right", "bool", "atan2"];
+    !is_number(word) && !not.iter().any(|own| own.eq_ignore_ascii_case(word))
+}
+
+fn is_number(word: &str) -> bool {
+    word.eq_ignore_ascii_case("nan") || word.eq_ignore_ascii_case("inf")
 }
 
 fn is_grouping(word: &str) -> bool {

@@ -30,7 +30,8 @@ fn queries_print_in_one_way() {
     prints("rate(x[step()+1m] anchored)", "rate(x[step() + 1m] anchored)");
     prints("-2^2*3", "-2 ^ 2 * 3");
     prints("1h30m + 0x1F + .5", "1h30m + 31 + 0.5");
-    prints("on{by=\"x\"}", "on{by=\"x\"}");
+    prints("by{on=\"x\"} or or unless unless", "by{on=\"x\"} or or unless unless");
+    prints("sum by (on, ignoring, and, a:b) (x)", "sum by (on, ignoring, and, \"a:b\") (x)");
     prints("a + fill(0) b", "a + fill (0) b");
 }
 
@@ -75,7 +76,13 @@ fn errors_name_the_place() {
 fn errors_have_the_words_of_prometheus() {
     let of_signs = [
         ("*x", "unexpected <op:*>"),
-        ("x and or y", "unexpected <op:or>"),
+        ("on", "unexpected <on>"),
+        ("-bool", "unexpected <bool>"),
+        ("x % atan2", "unexpected <op:atan2>"),
+        ("x % ignoring == 1", "unexpected <op:==> in grouping opts, expected \"(\""),
+        ("by (x)", "unexpected \"(\""),
+        ("sum by (without) (x)", "unexpected <without> in grouping opts, expected label"),
+        ("sum by (inf) (x)", "unexpected number \"inf\" in grouping opts, expected label"),
         ("(x))", "unexpected right parenthesis ')'"),
         ("((x)", "unclosed left parenthesis"),
         ("x]", "unexpected right bracket ']'"),
