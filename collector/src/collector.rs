@@ -106,31 +106,11 @@ impl Collector {
                 Ok(())
             });
         }
+        let ways = (&shipper, &quotas);
         if config.files.containers || !config.files.paths.is_empty() {
-            let (metrics, ways) = (&metrics, (&shipper, &quotas));
-            sources.spawn(follow_files(&config, &deps, ways, metrics, (containers, recount, epochs.clone())));
+            sources.spawn(follow_files(&config, &deps, ways, &metrics, (containers, recount, epochs.clone())));
         }
-        let mut targets = Arc::new(TargetRegistry::none(&config.tenant));
-        if let Some(path) = &config.scrape.config_file {
-            let mut jobs = scrape::config::PrometheusConfig::read(path)?;
-            let created = config.scrape.created_timestamps;
-            jobs.scrape_configs.iter_mut().for_each(|job| job.created_timestamps = created);
-            targets = Arc::new(TargetRegistry::new(&config.tenant, path, &jobs));
-            let deps = scrape::Deps {
-                shipper: shipper.clone(),
-                tenant: config.tenant.clone(),
-                quotas: quotas.clone(),
-                metrics: metrics.clone(),
-                clock: deps.clock.clone(),
-                epochs: epochs.clone(),
-                targets: Arc::clone(&targets),
-                shutdown: deps.shutdown.clone(),
-            };
-            sources.spawn(async move {
-                scrape::run(jobs, deps).await;
-                Ok(())
-            });
-        }
+        let targets = scrape(&config, &deps, ways, (&metrics, &epochs), &mut sources)?;
         let self_report = SelfReport {
             tenant: config.tenant.clone(),
             node: deps.node.clone(),
@@ -221,6 +201,36 @@ async fn start_senders(config: &CollectorConfig, deps: &mut Deps<'_>) -> Result<
     let own = (config.tenant.as_str(), deps.data.as_path());
     let (queues, senders) = Queues::start(&config.remote_write, own, (partitions, &deps.clock), deps.registry).await?;
     Ok(((!queues.is_empty()).then_some(queues), senders))
+}
+
+/// Scrapes the jobs of the file that is configured, if there is one; returns what is known of their targets.
+fn scrape(
+    config: &CollectorConfig,
+    deps: &Deps<'_>,
+    (shipper, quotas): (&Shipper, &Quotas),
+    (metrics, epochs): (&CollectorMetrics, &Arc<Epochs>),
+    sources: &mut JoinSet<Result<(), CollectorError>>,
+) -> Result<Arc<TargetRegistry>, CollectorError> {
+    let Some(path) = &config.scrape.config_file else { return Ok(Arc::new(TargetRegistry::none(&config.tenant))) };
+    let mut jobs = scrape::config::PrometheusConfig::read(path)?;
+    let created = config.scrape.created_timestamps;
+    jobs.scrape_configs.iter_mut().for_each(|job| job.created_timestamps = created);
+    let targets = Arc::new(TargetRegistry::new(&config.tenant, path, &jobs));
+    let deps = scrape::Deps {
+        shipper: shipper.clone(),
+        tenant: config.tenant.clone(),
+        quotas: quotas.clone(),
+        metrics: metrics.clone(),
+        clock: deps.clock.clone(),
+        epochs: epochs.clone(),
+        targets: Arc::clone(&targets),
+        shutdown: deps.shutdown.clone(),
+    };
+    sources.spawn(async move {
+        scrape::run(jobs, deps).await;
+        Ok(())
+    });
+    Ok(targets)
 }
 
 async fn open_epochs(data: PathBuf) -> Result<Epochs, CollectorError> {

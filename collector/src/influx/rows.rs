@@ -65,6 +65,18 @@ struct Row {
     values: Vec<f64>,
 }
 
+impl Row {
+    fn put(&mut self, labels: Labels, value: f64) {
+        let at = *self.at.entry(labels.clone()).or_insert(self.series.len());
+        if at == self.series.len() {
+            self.series.push(labels);
+            self.values.push(value);
+        } else {
+            self.values[at] = value;
+        }
+    }
+}
+
 struct Rows<'a> {
     context: &'a PushContext,
     admission: &'a Admission,
@@ -125,51 +137,15 @@ pub(super) fn sections(
 
 impl Rows<'_> {
     fn push(&mut self, line: usize, point: &Point<'_>) -> Result<(), PushError> {
-        let time = match point.timestamp {
-            Some(time) => time.checked_mul(self.unit.0),
-            None => {
-                self.is_timeless = true;
-                Some(self.now)
-            }
-        };
-        let fields = point.fields.len() as u64;
-        let Some(time) = time else {
-            self.taken.refuse(line, "malformed", fields, "a timestamp that nanoseconds of 64 bits cannot say".into());
-            return Ok(());
-        };
-        if let Err(error) = self.bounds.check(time) {
-            let reason = if matches!(error, OutOfTime::Old { .. }) { "too_old" } else { "too_new" };
-            self.taken.refuse(line, reason, fields, format!("the point {error}"));
-            return Ok(());
-        }
+        let Some(time) = self.time(line, point) else { return Ok(()) };
         if point.tags.len() > self.context.config.labels_max {
             let why = format!("{} tags (limit push.labels_max is {})", point.tags.len(), self.context.config.labels_max);
-            self.taken.refuse(line, "malformed", fields, why);
+            self.taken.refuse(line, "malformed", point.fields.len() as u64, why);
             return Ok(());
         }
         let host = point.tags.iter().find(|(name, _)| name == "host").map_or("", |(_, host)| &**host);
         let target = Labels::from_pairs([("db", self.database), ("host", host)]);
-        let tags: Vec<(Cow<'_, str>, &str)> = point
-            .tags
-            .iter()
-            .filter(|(name, _)| name != "host")
-            .map(|(name, value)| (normalise_label_name(name), &**value))
-            .collect();
-        let tags_bytes: usize = tags.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let (mut series, mut texts) = (Vec::new(), 0);
-        for (field, value) in &point.fields {
-            let Some(value) = value else {
-                texts += 1;
-                continue;
-            };
-            let name = metric_name(&point.measurement, field);
-            self.admission.charge(SERIES_BYTES + tags_bytes + name.len())?;
-            let pairs = tags.iter().map(|(name, value)| (&**name, *value)).chain([(NAME, name.as_str())]);
-            series.push((Labels::from_pairs(pairs), *value));
-        }
-        if texts > 0 {
-            *self.taken.dropped.entry("text_field").or_default() += texts;
-        }
+        let series = self.series(point)?;
         self.fields += series.len();
         let limit = self.context.config.records_max;
         if self.fields > limit {
@@ -191,16 +167,52 @@ impl Rows<'_> {
                 place.insert(Row::default())
             }
         };
-        for (labels, value) in series {
-            let at = *row.at.entry(labels.clone()).or_insert(row.series.len());
-            if at == row.series.len() {
-                row.series.push(labels);
-                row.values.push(value);
-            } else {
-                row.values[at] = value;
-            }
-        }
+        series.into_iter().for_each(|(labels, value)| row.put(labels, value));
         Ok(())
+    }
+
+    /// When the point was, in nanoseconds; `None` when it is refused for that.
+    fn time(&mut self, line: usize, point: &Point<'_>) -> Option<i64> {
+        let fields = point.fields.len() as u64;
+        let time = match point.timestamp {
+            Some(time) => time.checked_mul(self.unit.0),
+            None => {
+                self.is_timeless = true;
+                Some(self.now)
+            }
+        };
+        let Some(time) = time else {
+            self.taken.refuse(line, "malformed", fields, "a timestamp that nanoseconds of 64 bits cannot say".into());
+            return None;
+        };
+        if let Err(error) = self.bounds.check(time) {
+            let reason = if matches!(error, OutOfTime::Old { .. }) { "too_old" } else { "too_new" };
+            self.taken.refuse(line, reason, fields, format!("the point {error}"));
+            return None;
+        }
+        Some(time)
+    }
+
+    /// A series of each field that is a number, with its value; texts are counted.
+    fn series(&mut self, point: &Point<'_>) -> Result<Vec<(Labels, f64)>, PushError> {
+        let tags = point.tags.iter().filter(|(name, _)| name != "host");
+        let tags: Vec<(Cow<'_, str>, &str)> = tags.map(|(name, value)| (normalise_label_name(name), &**value)).collect();
+        let tags_bytes: usize = tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let (mut series, mut texts) = (Vec::new(), 0);
+        for (field, value) in &point.fields {
+            let Some(value) = value else {
+                texts += 1;
+                continue;
+            };
+            let name = metric_name(&point.measurement, field);
+            self.admission.charge(SERIES_BYTES + tags_bytes + name.len())?;
+            let pairs = tags.iter().map(|(name, value)| (&**name, *value)).chain([(NAME, name.as_str())]);
+            series.push((Labels::from_pairs(pairs), *value));
+        }
+        if texts > 0 {
+            *self.taken.dropped.entry("text_field").or_default() += texts;
+        }
+        Ok(series)
     }
 
     fn finish(self, body: &[u8]) -> Result<Taken, PushError> {

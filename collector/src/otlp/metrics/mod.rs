@@ -122,17 +122,22 @@ fn convert_resource(
         context.dropped(SOURCE, excess.reason, 1);
         outcome.rejected.warn(|| format!("target_info: {}", excess.text));
     }
+    put_sections(rows, outcome)
+}
+
+/// A section of each time of a resource.
+fn put_sections(rows: Rows<'_>, outcome: &mut Outcome<MetricBatch>) -> Result<(), PushError> {
     let whole = rows.whole.finish();
     let families: Vec<Family> = rows.families.into_values().collect();
     for (i, (time, row)) in rows.rows.into_iter().enumerate() {
-        admission.charge(SECTION_BYTES)?;
+        rows.admission.charge(SECTION_BYTES)?;
         // Metadata once a resource is enough.
         let families = if i == 0 { families.clone() } else { Vec::new() };
         let (series, row) = row.finish(time);
         let batch = MetricBatch { target: rows.target.clone(), schema: Schema::shared(series, families), rows: vec![row] };
         let source = format!("otlp/{}/{}", rows.target.get("job"), rows.target.get("instance"));
         let digest = weir_model::signal::derive_digest(&whole, i as u32);
-        outcome.sections.push(context.section(source, digest, batch));
+        outcome.sections.push(rows.context.section(source, digest, batch));
     }
     Ok(())
 }
