@@ -1,4 +1,4 @@
-//! PromQL: `lex ast parse eval`, and `print` for the way back.
+//! PromQL: `lex ast parse eval`, and `print` and `pretty` for the way back.
 //!
 //! [`parse::parse`] turns text into a tree, [`eval::Engine`] evaluates a tree over a [`weir_model::select::MetricReader`],
 //! series by series: each operator folds whole series over all steps, there is no loop over steps around the tree.
@@ -16,6 +16,7 @@ pub mod histogram;
 mod lex;
 mod operators;
 pub mod parse;
+mod pretty;
 mod print;
 #[doc(hidden)]
 #[cfg(any(test, feature = "testing"))]
@@ -27,3 +28,4 @@ pub use error::{ParseError, QueryError};
 pub use eval::{Answer, Engine, Output, Points, Request, Sample};
 pub use functions::Function;
 pub use lex::{parse_number as parse_go_number, unescape as unescape_go};
+pub use pretty::pretty;

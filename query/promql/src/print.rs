@@ -1,8 +1,8 @@
-//! A tree back to text: what `/api/v1/format_query` answers, and what the test runner re-asks with `@`.
+//! A tree back to text in one line: what [`pretty`](super::pretty) splits, and what the test runner re-asks with `@`.
 
 use std::fmt::{self, Display, Formatter};
 
-use weir_model::label::{Matcher, NAME, is_label_name};
+use weir_model::label::{MatchOp, Matcher, NAME, is_label_name};
 
 use super::ast::{Aggregate, At, Cardinality, Duration, DurationExpr, Edge, Expr, Kind, Link, Modifiers, Selector, Subquery};
 use super::lex::format_duration_ms;
@@ -30,7 +30,7 @@ impl Display for Expr {
             Kind::Selector(selector) => {
                 selector_text(out, selector)?;
                 out.write_str(if selector.smoothed { " smoothed" } else { "" })?;
-                modifiers(out, &selector.modifiers)
+                out.write_str(&modifiers(&selector.modifiers))
             }
             Kind::Range(range) => {
                 selector_text(out, &range.selector)?;
@@ -40,9 +40,9 @@ impl Display for Expr {
                     Edge::Anchored => " anchored",
                     Edge::Smoothed => " smoothed",
                 })?;
-                modifiers(out, &range.selector.modifiers)
+                out.write_str(&modifiers(&range.selector.modifiers))
             }
-            Kind::Subquery(inner) => subquery(out, inner),
+            Kind::Subquery(inner) => write!(out, "{}{}", inner.expr, subquery_suffix(inner)),
             Kind::Call(function, arguments) => {
                 write!(out, "{}(", function.name)?;
                 list(out, arguments)?;
@@ -51,7 +51,7 @@ impl Display for Expr {
             Kind::Aggregate(inner) => aggregate(out, inner),
             Kind::Chain(chain) => {
                 write!(out, "{}", chain.first)?;
-                chain.links.iter().try_for_each(|own| link(out, own))
+                chain.links.iter().try_for_each(|link| write!(out, "{} {}", operator(link), link.rhs))
             }
             Kind::Unary(negative, inner) => write!(out, "{}{inner}", if *negative { "-" } else { "+" }),
             Kind::Paren(inner) => write!(out, "({inner})"),
@@ -95,27 +95,27 @@ fn selector_text(out: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {
     out.write_str(&selector.name)?;
     let skipped = usize::from(!selector.name.is_empty());
     let shown = |matcher: &Matcher| match matcher.op {
-        weir_model::label::MatchOp::Equal if matcher.name == NAME && !is_label_name(&matcher.value) => quoted(&matcher.value),
+        MatchOp::Equal if matcher.name == NAME && !matcher.value.is_empty() && !is_label_name(&matcher.value) => {
+            quoted(&matcher.value)
+        }
         op => format!("{}{}{}", name(&matcher.name), op.as_str(), quoted(&matcher.value)),
     };
-    let matchers: Vec<String> = selector.matchers.iter().skip(skipped).map(shown).collect();
+    let mut matchers: Vec<String> = selector.matchers.iter().skip(skipped).map(shown).collect();
+    matchers.sort_unstable();
     if matchers.is_empty() && !selector.name.is_empty() { Ok(()) } else { write!(out, "{{{}}}", matchers.join(",")) }
 }
 
-fn modifiers(out: &mut Formatter<'_>, modifiers: &Modifiers) -> fmt::Result {
-    match modifiers.at {
-        Some(At::Time(millis)) => write!(out, " @ {}.{:03}", sign_whole(millis), millis.unsigned_abs() % 1000)?,
-        Some(At::Start) => out.write_str(" @ start()")?,
-        Some(At::End) => out.write_str(" @ end()")?,
-        None => {}
-    }
+fn modifiers(modifiers: &Modifiers) -> String {
+    let at = match modifiers.at {
+        Some(At::Time(millis)) => format!(" @ {}.{:03}", sign_whole(millis), millis.unsigned_abs() % 1000),
+        Some(At::Start) => " @ start()".to_owned(),
+        Some(At::End) => " @ end()".to_owned(),
+        None => String::new(),
+    };
     match &modifiers.offset {
-        Some(Duration::Computed(expr, _)) => match **expr {
-            DurationExpr::Chain(..) => write!(out, " offset ({expr})"),
-            _ => write!(out, " offset {expr}"),
-        },
-        Some(offset) => write!(out, " offset {offset}"),
-        None => Ok(()),
+        Some(Duration::Computed(expr, _)) if matches!(**expr, DurationExpr::Chain(..)) => format!("{at} offset ({expr})"),
+        Some(offset) => format!("{at} offset {offset}"),
+        None => at,
     }
 }
 
@@ -123,36 +123,37 @@ fn sign_whole(millis: i64) -> String {
     format!("{}{}", if millis < 0 { "-" } else { "" }, millis.unsigned_abs() / 1000)
 }
 
-fn subquery(out: &mut Formatter<'_>, subquery: &Subquery) -> fmt::Result {
-    write!(out, "{}[{}:", subquery.expr, subquery.range)?;
-    if let Some(step) = &subquery.step {
-        write!(out, "{step}")?;
+/// What stands behind the expression: `[1h:5m] offset 1m`.
+pub(crate) fn subquery_suffix(subquery: &Subquery) -> String {
+    let step = subquery.step.as_ref().map(Duration::to_string).unwrap_or_default();
+    format!("[{}:{step}]{}", subquery.range, modifiers(&subquery.modifiers))
+}
+
+impl Aggregate {
+    /// What stands before its arguments: `sum by (a) `.
+    pub(crate) fn head(&self) -> String {
+        let (op, grouping) = (self.op.name(), names(&self.grouping));
+        match self.without {
+            true => format!("{op} without ({grouping}) "),
+            false if grouping.is_empty() => op.to_owned(),
+            false => format!("{op} by ({grouping}) "),
+        }
     }
-    out.write_str("]")?;
-    modifiers(out, &subquery.modifiers)
 }
 
 fn aggregate(out: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
-    out.write_str(aggregate.op.name())?;
-    let grouping = names(&aggregate.grouping);
-    if aggregate.without {
-        write!(out, " without ({grouping}) ")?;
-    } else if !grouping.is_empty() {
-        write!(out, " by ({grouping}) ")?;
-    }
-    out.write_str("(")?;
+    write!(out, "{}(", aggregate.head())?;
     if let Some(param) = &aggregate.param {
         write!(out, "{param}, ")?;
     }
     write!(out, "{})", aggregate.expr)
 }
 
-/// An operator and its right side.
-fn link(out: &mut Formatter<'_>, link: &Link) -> fmt::Result {
-    let matching = &link.matching;
-    write!(out, " {}", link.op.name())?;
+/// An operator with what belongs to it, and a space before it: ` == bool on (a)`.
+pub(crate) fn operator(link: &Link) -> String {
+    let (matching, mut out) = (&link.matching, format!(" {}", link.op.name()));
     if link.returns_bool {
-        out.write_str(" bool")?;
+        out.push_str(" bool");
     }
     let side = match matching.cardinality {
         Cardinality::ManyToOne => "group_left",
@@ -160,22 +161,20 @@ fn link(out: &mut Formatter<'_>, link: &Link) -> fmt::Result {
         _ => "",
     };
     if matching.on || !matching.labels.is_empty() || !side.is_empty() {
-        write!(out, " {} ({})", if matching.on { "on" } else { "ignoring" }, names(&matching.labels))?;
+        out.push_str(&format!(" {} ({})", if matching.on { "on" } else { "ignoring" }, names(&matching.labels)));
     }
     if !side.is_empty() {
-        write!(out, " {side} ({})", names(&matching.include))?;
+        out.push_str(&format!(" {side} ({})", names(&matching.include)));
     }
     match (matching.fill_left, matching.fill_right) {
-        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => write!(out, " fill ({})", number(left))?,
+        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => out.push_str(&format!(" fill ({})", number(left))),
         (left, right) => {
             for (side, value) in [("left", left), ("right", right)] {
-                if let Some(value) = value {
-                    write!(out, " fill_{side} ({})", number(value))?;
-                }
+                out.push_str(&value.map(|value| format!(" fill_{side} ({})", number(value))).unwrap_or_default());
             }
         }
     }
-    write!(out, " {}", link.rhs)
+    out
 }
 
 impl Display for Duration {

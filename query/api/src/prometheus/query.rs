@@ -124,7 +124,7 @@ fn truncate(output: &mut Output, limit: Option<usize>) -> usize {
 pub(super) async fn format(api: Call, params: Params) -> Result<Response, ApiError> {
     let work = move |_: &Api, budget: &RequestBudget| {
         let expr = parse(&params.query()?).map_err(QueryError::from)?;
-        Success::of(budget, &expr.to_string())?.reply(None)
+        Success::of(budget, &weir_promql::pretty(&expr))?.reply(None)
     };
     api.answer(work).await
 }

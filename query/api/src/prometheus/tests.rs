@@ -229,6 +229,9 @@ async fn labels_series_and_metadata_are_listed() {
     let (_, body) = get("/api/v1/metadata?metric=hits_total").await;
     assert_eq!(body["data"], json!({"hits_total": [{"type": "counter", "help": "Hits.", "unit": ""}]}));
     assert_eq!(get("/api/v1/format_query?query=sum(x)by(a)").await.1["data"], json!("sum by (a) (x)"));
+    let long = format!("{}%2Bx%7Bb=%221%22,a=%222%22%7D", "a".repeat(100));
+    let expected = format!("  {}\n+\n  x{{a=\"2\",b=\"1\"}}", "a".repeat(100));
+    assert_eq!(get(&format!("/api/v1/format_query?query={long}")).await.1["data"], json!(expected));
     assert_eq!(get("/api/v1/status/buildinfo").await.1["data"]["version"].as_str().unwrap().split('+').next(), Some("2.45.0"));
 }
 
