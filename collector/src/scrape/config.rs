@@ -224,6 +224,10 @@ impl PrometheusConfig {
             if !matches!(job.scheme.as_str(), "http" | "https") {
                 return Err(format!("job {:?}: scheme {:?} is neither http nor https", job.job_name, job.scheme));
             }
+            let address = job.static_configs.iter().flat_map(|group| &group.targets).find(|target| target.contains('/'));
+            if let Some(address) = address {
+                return Err(format!("job {:?}: {address:?} is not a valid hostname", job.job_name));
+            }
             job.tls().check().map_err(|error| format!("job {:?}: tls_config: {error}", job.job_name))?;
             job.times(&config.global)?;
         }
@@ -243,10 +247,15 @@ impl PrometheusConfig {
 struct Keys {
     #[serde(default, deserialize_with = "yaml::or_default")]
     scrape_configs: Vec<BTreeMap<String, Value>>,
+    #[serde(default)]
+    scrape_config_files: Value,
 }
 
 /// Keys that Prometheus knows and we do not yet.
 fn unsupported(file: &Keys) -> Result<(), String> {
+    if !file.scrape_config_files.is_null() {
+        return Err("scrape_config_files is not supported yet".into());
+    }
     for job in &file.scrape_configs {
         let name = job.get("job_name").and_then(Value::as_str).unwrap_or("?");
         for key in job.keys() {

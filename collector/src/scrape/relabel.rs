@@ -80,18 +80,38 @@ fn first_group() -> String {
     "$1".into()
 }
 
+impl Written {
+    /// What Prometheus refuses, in its words: what an action does not use must not be set.
+    fn check(&self) -> Result<(), String> {
+        let action = format!("{:?}", self.action).to_lowercase();
+        let has_target = !self.target_label.is_empty();
+        let (has_modulus, has_separator) = (self.modulus != 0, self.separator != semicolon());
+        let has_replacement = self.replacement != first_group();
+        match self.action {
+            Action::HashMod if !has_modulus => Err("relabel configuration for hashmod requires non-zero modulus".into()),
+            Action::LabelDrop | Action::LabelKeep
+                if !self.source_labels.is_empty() || has_target || has_modulus || has_separator || has_replacement =>
+            {
+                Err(format!("{action} action requires only 'regex', and no other fields"))
+            }
+            Action::Keep | Action::Drop | Action::LabelMap | Action::LabelDrop | Action::LabelKeep => Ok(()),
+            _ if !has_target => Err(format!("relabel configuration for {action} action requires 'target_label' value")),
+            Action::Lowercase | Action::Uppercase | Action::KeepEqual | Action::DropEqual if has_replacement => {
+                Err(format!("'replacement' can not be set for {action} action"))
+            }
+            Action::KeepEqual | Action::DropEqual if self.regex != anything() || has_modulus || has_separator => {
+                Err(format!("{action} action requires only 'source_labels' and `target_label`, and no other fields"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let written = Written::deserialize(from)?;
         let custom = <D::Error as serde::de::Error>::custom::<String>;
-        let needs_target =
-            !matches!(written.action, Action::Keep | Action::Drop | Action::LabelMap | Action::LabelDrop | Action::LabelKeep);
-        if needs_target && written.target_label.is_empty() {
-            return Err(custom(format!("relabel action {:?} needs target_label", written.action)));
-        }
-        if written.action == Action::HashMod && written.modulus == 0 {
-            return Err(custom("relabel action hashmod needs a modulus above 0".into()));
-        }
+        written.check().map_err(custom)?;
         let regex = regex::RegexBuilder::new(&format!("^(?s:{})$", written.regex)).size_limit(4 << 20).build();
         let regex = regex.map_err(|error| custom(format!("regex {:?}: {error}", written.regex)))?;
         Ok(Self {
@@ -233,8 +253,28 @@ mod tests {
         check("action: labelmap, regex: '(a|b)', replacement: 'x_$1'", Some("a=Foo,b=bar,c=bar,x_a=Foo,x_b=bar"));
         check("action: labeldrop, regex: 'a|b'", Some("c=bar"));
         check("action: labelkeep, regex: a", Some("a=Foo"));
-        for wrong in ["action: replace", "action: hashmod, target_label: a", "regex: '('", "action: nonsense", "sources: []"] {
-            assert!(yaml::parse::<Rule>(&format!("{{{wrong}}}")).is_err(), "{wrong}");
+    }
+
+    #[test]
+    fn wrong_rules_are_refused() {
+        let wrong = [
+            ("action: replace", "requires 'target_label' value"),
+            ("action: hashmod, target_label: a", "hashmod requires non-zero modulus"),
+            ("target_label: a, regex: '('", "regex \"(\""),
+            ("action: nonsense", "nonsense"),
+            ("sources: []", "sources"),
+            ("action: labeldrop, source_labels: [a]", "labeldrop action requires only 'regex', and no other fields"),
+            ("action: labeldrop, target_label: a", "labeldrop action requires only 'regex'"),
+            ("action: labelkeep, modulus: 8", "labelkeep action requires only 'regex'"),
+            ("action: labelkeep, separator: ','", "labelkeep action requires only 'regex'"),
+            ("action: labelkeep, replacement: a", "labelkeep action requires only 'regex'"),
+            ("action: lowercase, target_label: a, replacement: b", "'replacement' can not be set for lowercase action"),
+            ("action: keepequal, target_label: a, regex: b", "keepequal action requires only 'source_labels'"),
+            ("action: dropequal, target_label: a, separator: b", "dropequal action requires only 'source_labels'"),
+        ];
+        for (rule, expected) in wrong {
+            let error = yaml::parse::<Rule>(&format!("{{{rule}}}")).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{rule}: {error}");
         }
     }
 }

@@ -233,7 +233,15 @@ mod tests {
         check("scrape_configs: [{job_name: a, scheme: ftp}]", "neither http nor https");
         check("scrape_configs: [{job_name: a}, {job_name: a}]", "two scrape_configs");
         check("scrape_configs: [{job_name: ~}]", "empty job_name");
-        check("scrape_configs: [{job_name: a, relabel_configs: [{target_label: ~}]}]", "needs target_label");
+        check(
+            "scrape_configs: [{job_name: a, relabel_configs: [{target_label: ~}]}]",
+            "relabel configuration for replace action requires 'target_label' value",
+        );
+        check(
+            "scrape_configs: [{job_name: a, static_configs: [{targets: ['http://b']}]}]",
+            "job \"a\": \"http://b\" is not a valid hostname",
+        );
+        check("scrape_config_files: [a.yml]", "scrape_config_files is not supported yet");
         check("scrape_configs: [{job_name: a, relabel_configs: [{source_labels: [b], target_label: c, action: ~}]}]", "");
         check("scrape_configs: [{job_name: a, static_configs: [~]}]", "");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");
