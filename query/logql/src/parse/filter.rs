@@ -23,6 +23,11 @@ impl Parser<'_> {
         while self.take_word("or") {
             any.push(self.needle(op)?);
         }
+        // As in Loki, an empty text beside others is none: `|= "" or "a"` is `|= "a"`.
+        let is_empty = |needle: &Needle| matches!(needle, Needle::Text(text) if text.is_empty());
+        if matches!(op, "|=" | "|~") && !any.iter().all(is_empty) {
+            any.retain(|needle| !is_empty(needle));
+        }
         let (mut texts, mut ips) = (Vec::new(), Vec::new());
         for needle in &any {
             match needle {
@@ -52,10 +57,10 @@ impl Parser<'_> {
 
     fn needle(&mut self, op: &str) -> Result<Needle, ParseError> {
         if !self.at_ip() {
-            return self.string("a quoted string").map(Needle::Text);
+            return self.string("a quoted text or ip(…)").map(Needle::Text);
         }
         if !matches!(op, "|=" | "!=") {
-            return Err(self.wrong(format!("ip: invalid operation {op}: only |= and != take ip(…)")));
+            return Err(self.wrong(format!("ip: invalid operation: {op} takes no ip(…), |= and != do")));
         }
         self.ip().map(Needle::Ip)
     }
@@ -125,7 +130,7 @@ impl Parser<'_> {
         self.next += 1;
         if self.at_ip() {
             if !matches!(op, "=" | "!=") {
-                return self.unexpected("a number, a duration or a byte size (ip(…) takes = and !=)");
+                return Err(self.wrong(format!("syntax error: unexpected ip: {op} takes no ip(…), = and != do")));
             }
             return Ok(LabelFilter::Ip { name, ip: self.ip()?, negated: op == "!=" });
         }

@@ -59,7 +59,7 @@ fn broken_queries_say_what_and_where() {
         let error = parse(query).map(|expr| expr.to_string()).expect_err(query);
         assert_eq!(error.to_string(), format!("parse error at {expected}"), "{query}");
     };
-    let empty_value = "queries require at least one regexp or equality matcher that does not have an empty-compatible value: app=~\".+\" is one, app=~\".*\" is none";
+    let empty_value = "queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will";
     check(
         "",
         "line 1, col 1: syntax error: unexpected $end: here is the end of the query, expected is a selector such as {app=\"x\"}, a function or a number",
@@ -75,7 +75,10 @@ fn broken_queries_say_what_and_where() {
         r#"{a=b}"#,
         "line 1, col 4: syntax error: unexpected IDENTIFIER, expecting STRING: here is identifier b, expected is a quoted value",
     );
-    check(r#"{a>"b"}"#, "line 1, col 3: syntax error: unexpected >: here is \">\", expected is one of = != =~ !~");
+    check(
+        r#"{a>"b"}"#,
+        "line 1, col 3: syntax error: unexpected >, expecting = or =~ or !~ or !=: here is \">\", expected is one of = != =~ !~",
+    );
     check(r#"{a="\q"}"#, "line 1, col 5: invalid char escape \\q (a raw string stands in backquotes)");
     check(
         "{a=\"b\"}\n  | ",
