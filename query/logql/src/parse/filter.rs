@@ -3,8 +3,8 @@
 use weir_model::label::MatchOp;
 use weir_model::select::LineFilter;
 
-use super::Parser;
 use super::go_pattern::translate;
+use super::{ANOTHER_FILTER, Parser};
 use crate::ast::{CompareOp, LabelFilter, LineStage, LineTest, Needle, Unit};
 use crate::error::ParseError;
 use crate::lex::Token;
@@ -94,34 +94,34 @@ impl Parser<'_> {
     /// `a="b" or c > 5 and d < 1s`; `and`, comma and a blank bind tighter than `or`.
     pub(super) fn label_filter(&mut self) -> Result<LabelFilter, ParseError> {
         self.deeper(|parser| {
-            let first = parser.all_filters()?;
+            let first = parser.all_filters("a parser, a format or a condition on a label")?;
             let mut any = vec![first];
             while parser.take_word("or") {
-                any.push(parser.all_filters()?);
+                any.push(parser.all_filters(ANOTHER_FILTER)?);
             }
             Ok(joined(any, LabelFilter::Or))
         })
     }
 
-    fn all_filters(&mut self) -> Result<LabelFilter, ParseError> {
-        let mut all = vec![self.one_filter()?];
+    fn all_filters(&mut self, wanted: &str) -> Result<LabelFilter, ParseError> {
+        let mut all = vec![self.one_filter(wanted)?];
         loop {
             let explicit = self.take_word("and") || self.take(",");
             let another = matches!(self.peek(), Token::Ident(word) if !word.eq_ignore_ascii_case("or")) || self.is("(");
             if !explicit && !another {
                 return Ok(joined(all, LabelFilter::And));
             }
-            all.push(self.one_filter()?);
+            all.push(self.one_filter(ANOTHER_FILTER)?);
         }
     }
 
-    fn one_filter(&mut self) -> Result<LabelFilter, ParseError> {
+    fn one_filter(&mut self, wanted: &str) -> Result<LabelFilter, ParseError> {
         if self.take("(") {
             let inner = self.label_filter()?;
             self.want(")")?;
             return Ok(inner);
         }
-        let name = self.ident("a parser, a format or a condition on a label")?;
+        let name = self.ident(wanted)?;
         let op_at = self.at();
         let op = match self.peek() {
             Token::Punct(op @ ("=" | "!=" | "=~" | "!~" | "==" | ">" | ">=" | "<" | "<=")) => *op,

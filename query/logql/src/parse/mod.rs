@@ -58,6 +58,9 @@ fn parse_with(text: &str, selectors: Selectors) -> Result<Expr, ParseError> {
     }
 }
 
+/// What stands behind `and`, a comma or `or` in a condition on labels.
+const ANOTHER_FILTER: &str = "another condition on a label";
+
 /// What Loki's parser would name in the place of what is wanted, where it is one token.
 fn expecting(wanted: &str) -> Option<&str> {
     Some(match wanted {
@@ -66,7 +69,7 @@ fn expecting(wanted: &str) -> Option<&str> {
         _ if wanted.starts_with("a number literal") => "NUMBER",
         _ if wanted.starts_with("a range aggregation's lines") => "NUMBER or { or (",
         "one of = != =~ !~" => "= or =~ or !~ or !=",
-        _ if wanted.starts_with("a parser, a format") => "IDENTIFIER or (",
+        _ if wanted == ANOTHER_FILTER => "IDENTIFIER or (",
         _ if wanted.starts_with("a label name or") => "IDENTIFIER or }",
         _ if wanted.starts_with("a label name") => "IDENTIFIER",
         _ if wanted.starts_with("a range") => "RANGE",
