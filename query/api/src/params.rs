@@ -113,7 +113,9 @@ impl Params {
         let since = self.duration("since")?.unwrap_or(default);
         let start = self.time("start")?.unwrap_or(end.min(now).saturating_sub(since));
         if end < start {
-            return Err(format!("end ({end}) is before start ({start})"));
+            return Err(format!(
+                "end timestamp must not be before or equal to start time: end ({end}) is before start ({start})"
+            ));
         }
         Ok(TimeRange { start, end })
     }

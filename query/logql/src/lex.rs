@@ -112,8 +112,12 @@ pub fn lex(text: &str) -> Result<Vec<Spanned>, ParseError> {
     while let Some(letter) = text[at..].chars().next() {
         if letter.is_whitespace() {
             at += letter.len_utf8();
-        } else if letter == '#' {
+        } else if letter == '#' || text[at..].starts_with("//") {
             at = text[at..].find('\n').map_or(text.len(), |end| at + end);
+        } else if text[at..].starts_with("/*") {
+            let end = text[at + 2..].find("*/");
+            let end = end.ok_or_else(|| ParseError::at(text, at, "comment not terminated: no */ ends what begins here"))?;
+            at += 2 + end + 2;
         } else {
             if tokens.len() == TOKENS_MAX {
                 let message = format!("a query may have {TOKENS_MAX} names, literals and signs, this is one more");
@@ -160,14 +164,15 @@ fn number(text: &str, at: usize) -> Result<(Token, usize), ParseError> {
     let mut end = 0;
     for (i, letter) in rest.char_indices() {
         let exponent = i > 0 && matches!(letter, '+' | '-') && is_exponent(&rest[..i]);
-        if !(letter.is_ascii_alphanumeric() || letter == '.' || letter == 'µ' || exponent) {
+        if !(letter.is_ascii_alphanumeric() || matches!(letter, '.' | 'µ' | '_') || exponent) {
             break;
         }
         end = i + letter.len_utf8();
     }
     let word = &rest[..end];
     let next = at + end;
-    if let Some(number) = word.parse::<f64>().ok().or_else(|| parse_hex_float(word)) {
+    let plain = without_underscores(word).unwrap_or(Cow::Borrowed(word));
+    if let Some(number) = plain.parse::<f64>().ok().or_else(|| parse_hex_float(&plain)) {
         return Ok((Token::Number(number), next));
     }
     if let Ok(nanos) = parse_duration(word) {
@@ -176,10 +181,32 @@ fn number(text: &str, at: usize) -> Result<(Token, usize), ParseError> {
     match parse_bytes_literal(word) {
         Some(bytes) => Ok((Token::Bytes(bytes), next)),
         None => {
-            let message = format!("not a valid duration string: {:?}, and no number or byte size (20MB)", clip(word));
+            let number = word.find(|letter: char| letter.is_ascii_alphabetic() || letter == 'µ').unwrap_or(word.len());
+            let unit = match word[number..].find(|letter: char| letter.is_ascii_digit()) {
+                None if number < word.len() => format!(", unknown unit {:?} in duration {:?}", clip(&word[number..]), clip(word)),
+                _ => String::new(),
+            };
+            let message = format!("not a valid duration string: {:?}{unit}, and no number or byte size (20MB)", clip(word));
             Err(ParseError::at(text, at, message))
         }
     }
+}
+
+/// `1_000` as `1000`: in Go's numbers an underscore may stand between two digits, and behind `0x`. `None` where one stands
+/// elsewhere.
+pub fn without_underscores(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('_') {
+        return Some(Cow::Borrowed(text));
+    }
+    let bytes = text.as_bytes();
+    let hex = text.trim_start_matches(['-', '+']).get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_digit() || hex && byte.is_ascii_hexdigit());
+    let fine = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        (is_digit(before) || hex && matches!(before, Some(b'x' | b'X'))) && is_digit(bytes.get(at + 1))
+    };
+    let all = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'_').all(|(at, _)| fine(at));
+    all.then(|| Cow::Owned(text.replace('_', "")))
 }
 
 /// Whether `1.5e` or `0x1p` has been read, so that a sign may follow.

@@ -167,7 +167,7 @@ async fn bad_requests_are_400_in_plain_text() {
     .await;
     let instant = "log queries are not supported as an instant query type, please change your query to a range query type";
     check(format!("query?query={selector}"), instant).await;
-    let order = "end (0) is before start (50000000000)";
+    let order = "end timestamp must not be before or equal to start time: end (0) is before start (50000000000)";
     check(format!("query_range?query={selector}&start=50&end=0"), order).await;
     let time =
         "parameter start: not a time: \"soon\" (a Unix time in seconds or nanoseconds, or RFC 3339 such as 2026-01-31T12:00:00Z)";

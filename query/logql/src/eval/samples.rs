@@ -81,7 +81,7 @@ pub(crate) fn variance(values: impl Iterator<Item = f64>) -> f64 {
     squares / count
 }
 
-/// Linear between the two nearest ranks; below 0 −Inf, above 1 +Inf.
+/// Linear between the two nearest ranks, NaN the lowest of all; below 0 −Inf, above 1 +Inf.
 fn quantile(q: f64, mut values: Vec<f64>) -> f64 {
     if q.is_nan() {
         return f64::NAN;
@@ -92,7 +92,7 @@ fn quantile(q: f64, mut values: Vec<f64>) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(f64::total_cmp);
+    values.sort_by(|one, other| other.is_nan().cmp(&one.is_nan()).then(one.total_cmp(other)));
     let rank = q * (values.len() - 1) as f64;
     let (low, weight) = (rank.floor() as usize, rank - rank.floor());
     let high = (low + 1).min(values.len() - 1);
@@ -111,11 +111,12 @@ fn rate_counter(window: &[Sample], before: UnixNanos, last: UnixNanos) -> f64 {
     let between = sampled / (window.len() - 1) as f64;
     let threshold = between * 1.1;
     let (mut to_start, mut to_end) = ((first.at - before) as f64, (last - final_.at) as f64);
-    if increase > 0.0 && first.value >= 0.0 {
-        to_start = to_start.min(sampled * (first.value / increase));
-    }
     if to_start >= threshold {
         to_start = between / 2.0;
+    }
+    // Behind the distance, as Prometheus 3 has it: how far zero is shortens only what is left of it.
+    if increase > 0.0 && first.value >= 0.0 {
+        to_start = to_start.min(sampled * (first.value / increase));
     }
     if to_end >= threshold {
         to_end = between / 2.0;

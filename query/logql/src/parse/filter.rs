@@ -3,8 +3,8 @@
 use weir_model::label::MatchOp;
 use weir_model::select::LineFilter;
 
-use super::Parser;
 use super::go_pattern::translate;
+use super::{ANOTHER_FILTER, Parser};
 use crate::ast::{CompareOp, LabelFilter, LineStage, LineTest, Needle, Unit};
 use crate::error::ParseError;
 use crate::lex::Token;
@@ -22,6 +22,11 @@ impl Parser<'_> {
         let mut any = vec![self.needle(op)?];
         while self.take_word("or") {
             any.push(self.needle(op)?);
+        }
+        // As in Loki, an empty text beside others is none: `|= "" or "a"` is `|= "a"`.
+        let is_empty = |needle: &Needle| matches!(needle, Needle::Text(text) if text.is_empty());
+        if matches!(op, "|=" | "|~") && !any.iter().all(is_empty) {
+            any.retain(|needle| !is_empty(needle));
         }
         let (mut texts, mut ips) = (Vec::new(), Vec::new());
         for needle in &any {
@@ -52,10 +57,10 @@ impl Parser<'_> {
 
     fn needle(&mut self, op: &str) -> Result<Needle, ParseError> {
         if !self.at_ip() {
-            return self.string("a quoted string").map(Needle::Text);
+            return self.string("a quoted text or ip(…)").map(Needle::Text);
         }
         if !matches!(op, "|=" | "!=") {
-            return Err(self.wrong(format!("ip: invalid operation {op}: only |= and != take ip(…)")));
+            return Err(self.wrong(format!("ip: invalid operation: {op} takes no ip(…), |= and != do")));
         }
         self.ip().map(Needle::Ip)
     }
@@ -89,34 +94,34 @@ impl Parser<'_> {
     /// `a="b" or c > 5 and d < 1s`; `and`, comma and a blank bind tighter than `or`.
     pub(super) fn label_filter(&mut self) -> Result<LabelFilter, ParseError> {
         self.deeper(|parser| {
-            let first = parser.all_filters()?;
+            let first = parser.all_filters("a parser, a format or a condition on a label")?;
             let mut any = vec![first];
             while parser.take_word("or") {
-                any.push(parser.all_filters()?);
+                any.push(parser.all_filters(ANOTHER_FILTER)?);
             }
             Ok(joined(any, LabelFilter::Or))
         })
     }
 
-    fn all_filters(&mut self) -> Result<LabelFilter, ParseError> {
-        let mut all = vec![self.one_filter()?];
+    fn all_filters(&mut self, wanted: &str) -> Result<LabelFilter, ParseError> {
+        let mut all = vec![self.one_filter(wanted)?];
         loop {
             let explicit = self.take_word("and") || self.take(",");
             let another = matches!(self.peek(), Token::Ident(word) if !word.eq_ignore_ascii_case("or")) || self.is("(");
             if !explicit && !another {
                 return Ok(joined(all, LabelFilter::And));
             }
-            all.push(self.one_filter()?);
+            all.push(self.one_filter(ANOTHER_FILTER)?);
         }
     }
 
-    fn one_filter(&mut self) -> Result<LabelFilter, ParseError> {
+    fn one_filter(&mut self, wanted: &str) -> Result<LabelFilter, ParseError> {
         if self.take("(") {
             let inner = self.label_filter()?;
             self.want(")")?;
             return Ok(inner);
         }
-        let name = self.ident("a parser, a format or a condition on a label")?;
+        let name = self.ident(wanted)?;
         let op_at = self.at();
         let op = match self.peek() {
             Token::Punct(op @ ("=" | "!=" | "=~" | "!~" | "==" | ">" | ">=" | "<" | "<=")) => *op,
@@ -125,7 +130,7 @@ impl Parser<'_> {
         self.next += 1;
         if self.at_ip() {
             if !matches!(op, "=" | "!=") {
-                return self.unexpected("a number, a duration or a byte size (ip(…) takes = and !=)");
+                return Err(self.wrong(format!("syntax error: unexpected ip: {op} takes no ip(…), = and != do")));
             }
             return Ok(LabelFilter::Ip { name, ip: self.ip()?, negated: op == "!=" });
         }

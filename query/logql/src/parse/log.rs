@@ -56,7 +56,7 @@ impl Parser<'_> {
         if self.selectors == Selectors::Narrow && !matchers.iter().any(|matcher| !matcher.matches("")) {
             return Err(self.wrong_at(
                 start,
-                "queries require at least one regexp or equality matcher that does not have an empty-compatible value: app=~\".+\" is one, app=~\".*\" is none",
+                "queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
             ));
         }
         Ok(LogExpr { matchers, stages: Vec::new() })

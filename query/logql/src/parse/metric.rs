@@ -1,6 +1,6 @@
 //! Operands: numbers, brackets, aggregations, functions and log queries.
 
-use super::Parser;
+use super::{Parser, in_words};
 use crate::ast::{
     Expr, Grouping, LabelReplace, LogExpr, RANGE_OPS, RangeAgg, RangeOp, Unit, Unwrap, VECTOR_OPS, Variants, VectorAgg, VectorOp,
 };
@@ -59,7 +59,8 @@ impl Parser<'_> {
             "vector" => {
                 self.next += 1;
                 self.want("(")?;
-                let number = self.signed_number("a number literal")?;
+                let Token::Number(number) = *self.peek() else { return self.unexpected("a number literal") };
+                self.next += 1;
                 self.want(")")?;
                 Ok(Expr::VectorOf(number))
             }
@@ -92,16 +93,19 @@ impl Parser<'_> {
         self.want("(")?;
         let parameter = match op {
             VectorOp::Topk | VectorOp::Bottomk | VectorOp::ApproxTopk => Some(self.series_kept(name)?),
-            _ if matches!(self.peek(), Token::Number(_)) && matches!(self.peek_at(1), Token::Punct(",")) => {
-                return Err(self.wrong(format!("unsupported parameter for operation {name}(: it takes only a vector")));
-            }
-            _ => None,
+            _ => match self.peek() {
+                Token::Number(number) if matches!(self.peek_at(1), Token::Punct(",")) => {
+                    let message = format!("unsupported parameter for operation {name}({number}, : it takes only a vector");
+                    return Err(self.wrong(message));
+                }
+                _ => None,
+            },
         };
         let of_at = self.at();
         let of = self.expr(0)?;
         if matches!(of, Expr::Log(_)) {
-            let message =
-                format!("syntax error: unexpected log query: {name} needs numbers, such as count_over_time(… [5m]) makes");
+            let next = self.peek().kind();
+            let message = format!("syntax error: unexpected {next}: {name} needs numbers, such as count_over_time(… [5m]) makes");
             return Err(self.wrong_at(of_at, message));
         }
         if matches!(of, Expr::Number(_)) {
@@ -110,8 +114,14 @@ impl Parser<'_> {
         self.want(")")?;
         let after = if before.is_none() { self.grouping()? } else { None };
         let grouping = before.or(after);
-        if matches!(op, VectorOp::Sort | VectorOp::SortDesc | VectorOp::ApproxTopk) && grouping.is_some() {
-            return Err(self.wrong_at(at, format!("grouping not allowed for {name} aggregation")));
+        match op {
+            VectorOp::Sort | VectorOp::SortDesc if grouping.is_some() => {
+                return Err(self.wrong_at(at, "sort and sort_desc doesn't allow grouping by or without"));
+            }
+            VectorOp::ApproxTopk if grouping.is_some() => {
+                return Err(self.wrong_at(at, format!("grouping not allowed for {name} aggregation")));
+            }
+            _ => {}
         }
         Ok(Expr::Vector(Box::new(VectorAgg { op, parameter, grouping, of })))
     }
@@ -120,7 +130,11 @@ impl Parser<'_> {
     fn series_kept(&mut self, name: &str) -> Result<usize, ParseError> {
         let at = self.at();
         if !matches!(self.peek(), Token::Number(_) | Token::Punct("-")) {
-            return Err(self.wrong(format!("parameter required for operation {name}: how many series it keeps")));
+            let unexpected = match self.peek() {
+                Token::Ident(_) => format!("syntax error: unexpected {}: ", self.peek().kind()),
+                _ => String::new(),
+            };
+            return Err(self.wrong(format!("{unexpected}parameter required for operation {name}: how many series it keeps")));
         }
         let number = self.signed_number("a number")?;
         if number < 1.0 {
@@ -128,7 +142,7 @@ impl Parser<'_> {
             return Err(self.wrong_at(at, message));
         }
         if number.fract() != 0.0 || number > 1e9 {
-            let message = format!("invalid parameter {name}({number}: a whole number of series is kept");
+            let message = format!("invalid parameter {name}({number}, : a whole number of series is kept");
             return Err(self.wrong_at(at, message));
         }
         self.want(",")?;
@@ -147,10 +161,13 @@ impl Parser<'_> {
                 Token::Punct("-") => return self.unexpected("the quantile, a number from 0 to 1"),
                 _ => return Err(self.wrong(format!("parameter required for operation {name}: the quantile, from 0 to 1"))),
             },
-            _ if matches!(self.peek(), Token::Number(_)) => {
-                return Err(self.wrong(format!("parameter not supported for operation {name}: only quantile_over_time has one")));
-            }
-            _ => None,
+            _ => match self.peek() {
+                Token::Number(number) => {
+                    let words = format!("parameter {number} not supported for operation {name}");
+                    return Err(self.wrong(format!("{words}: only quantile_over_time has one")));
+                }
+                _ => None,
+            },
         };
         let mut agg = self.deeper(Parser::log_range)?;
         self.want(")")?;
@@ -233,8 +250,10 @@ impl Parser<'_> {
             let inner = self.deeper(|parser| parser.lines(clauses))?;
             self.want(")")?;
             inner
-        } else {
+        } else if self.is("{") {
             self.selector()?
+        } else {
+            return self.unexpected("a range aggregation's lines, such as {app=\"x\"}");
         };
         loop {
             let at = self.at();
@@ -264,6 +283,9 @@ impl Parser<'_> {
     fn range(&mut self) -> Result<i64, ParseError> {
         self.want("[")?;
         let at = self.at();
+        if !matches!(self.peek(), Token::Duration(_) | Token::Punct("-")) && !matches!(self.peek_at(1), Token::Punct("]")) {
+            return Err(self.wrong_at(at, "missing closing ']' in duration: a range is such as [5m]"));
+        }
         let range = self.duration("a range such as 5m")?;
         if range <= 0 {
             return Err(self.wrong_at(at, "a range is longer than 0"));
@@ -323,7 +345,8 @@ impl Parser<'_> {
         self.want(")")?;
         let [to, replacement, from, pattern_text] = <[String; 4]>::try_from(texts).expect("invariant: four were read");
         let compiled = self.patterns.compile_anchored(&pattern_text);
-        let pattern = compiled.map_err(|error| self.wrong_at(pattern_at, format!("invalid regex in label_replace: {error}")))?;
+        let pattern = compiled
+            .map_err(|error| self.wrong_at(pattern_at, format!("invalid regex in label_replace: {}", in_words(&error))))?;
         Ok(Expr::LabelReplace(Box::new(LabelReplace { of, to, replacement, from, pattern, pattern_text })))
     }
 }

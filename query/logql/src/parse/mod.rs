@@ -58,16 +58,32 @@ fn parse_with(text: &str, selectors: Selectors) -> Result<Expr, ParseError> {
     }
 }
 
+/// What stands behind `and`, a comma or `or` in a condition on labels.
+const ANOTHER_FILTER: &str = "another condition on a label";
+
 /// What Loki's parser would name in the place of what is wanted, where it is one token.
 fn expecting(wanted: &str) -> Option<&str> {
     Some(match wanted {
+        _ if wanted.starts_with("a quoted text or ip") => "STRING or ip",
         _ if wanted.starts_with("a quoted") => "STRING",
+        _ if wanted.starts_with("a number literal") => "NUMBER",
+        _ if wanted.starts_with("a range aggregation's lines") => "NUMBER or { or (",
+        "one of = != =~ !~" => "= or =~ or !~ or !=",
+        _ if wanted == ANOTHER_FILTER => "IDENTIFIER or (",
         _ if wanted.starts_with("a label name or") => "IDENTIFIER or }",
         _ if wanted.starts_with("a label name") => "IDENTIFIER",
         _ if wanted.starts_with("a range") => "RANGE",
         "\"}\"" => "} or ,",
         _ => return wanted.strip_prefix('"')?.strip_suffix('"'),
     })
+}
+
+/// What is wrong with a regular expression, behind Loki's words for it.
+fn in_words(error: &PatternError) -> String {
+    match error {
+        PatternError::Syntax { .. } => format!("error parsing regexp: {error}"),
+        _ => error.to_string(),
+    }
 }
 
 struct Parser<'a> {
@@ -190,7 +206,7 @@ impl Parser<'_> {
         at: usize,
         compile: impl FnOnce(&mut PatternBudget) -> Result<T, PatternError>,
     ) -> Result<T, ParseError> {
-        compile(&mut self.patterns).map_err(|error| self.wrong_at(at, error.to_string()))
+        compile(&mut self.patterns).map_err(|error| self.wrong_at(at, in_words(&error)))
     }
 
     /// A condition on a label whose value begins at byte `at`.
@@ -227,10 +243,10 @@ impl Parser<'_> {
                 // ^ is right-associative, all others are left-associative.
                 let right_at = parser.at();
                 let right = parser.expr(if op == BinaryOp::Power { own } else { own + 1 })?;
-                for (side, at) in [(&first, start), (&right, right_at)] {
+                for (side, at, name) in [(&first, start, "left"), (&right, right_at, "right")] {
                     if matches!(side, Expr::Log(_) | Expr::Variants(_)) {
                         let message = format!(
-                            "unexpected type for a leg of binary operation ({}): numbers are needed on both sides, this is no metric query",
+                            "unexpected type for {name} leg of binary operation ({}): numbers are needed on both sides, this is no metric query",
                             op.as_str()
                         );
                         return Err(parser.wrong_at(at, message));
@@ -318,17 +334,19 @@ impl Parser<'_> {
         right: &Expr,
         matching: &Matching,
     ) -> Result<(), ParseError> {
-        let number = matches!(left, Some(Expr::Number(_))) || matches!(right, Expr::Number(_));
-        if number && matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
-            return Err(self.wrong_at(
-                at,
-                format!(
-                    "unexpected literal for a leg of logical/set binary operation ({}): vectors are needed on both sides",
-                    op.as_str()
-                ),
-            ));
+        let number = match (left, right) {
+            (Some(Expr::Number(number)), _) => Some(("left", *number)),
+            (_, Expr::Number(number)) => Some(("right", *number)),
+            _ => None,
+        };
+        if let Some((side, number)) = number
+            && matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
+        {
+            let op = op.as_str();
+            let words = format!("unexpected literal for {side} leg of logical/set binary operation ({op}): {number:.6}");
+            return Err(self.wrong_at(at, format!("{words}: vectors are needed on both sides")));
         }
-        if number && *matching != Matching::default() {
+        if number.is_some() && *matching != Matching::default() {
             return Err(self.wrong_at(at, "on, ignoring and group_… need vectors on both sides, a number is none"));
         }
         Ok(())

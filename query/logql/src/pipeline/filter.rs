@@ -6,7 +6,7 @@ use weir_model::time::parse_duration;
 use super::labels::LineLabels;
 use super::readable;
 use crate::ast::{LINE, LabelFilter, LineTest, Unit};
-use crate::lex::{byte_unit, parse_hex_float};
+use crate::lex::{byte_unit, parse_hex_float, without_underscores};
 
 /// Whether a line passes.
 pub fn line_passes(test: &LineTest, line: &[u8]) -> bool {
@@ -31,8 +31,8 @@ pub fn passes(filter: &LabelFilter, line: &[u8], labels: &mut LineLabels) -> boo
         }
         LabelFilter::Text(matcher) if matcher.name == LINE => matcher.matches(&readable(line)),
         LabelFilter::Text(matcher) => matcher.matches(labels.get(&matcher.name).unwrap_or_default()),
-        // Of a line that is broken already, only its texts can be judged.
-        LabelFilter::Number { .. } | LabelFilter::Ip { .. } if labels.error().is_some() => true,
+        // As in Loki, where addresses of a broken line are not judged, but its texts and numbers are.
+        LabelFilter::Ip { .. } if labels.error().is_some() => true,
         LabelFilter::Ip { name, ip, negated } => labels.get(name).is_some_and(|value| ip.is_in(value.as_bytes()) != *negated),
         LabelFilter::Number { name, op, value, unit } => match labels.get(name).map(|text| read(text, *unit)) {
             None => false,
@@ -56,7 +56,8 @@ pub fn read(text: &str, unit: Unit) -> Result<f64, String> {
 
 fn read_number(text: &str) -> Result<f64, String> {
     let failed = |why: &str| format!("strconv.ParseFloat: parsing {:?}: {why}", clip(text));
-    let number = text.parse::<f64>().ok().or_else(|| parse_hex_float(text)).ok_or_else(|| failed("invalid syntax"))?;
+    let plain = without_underscores(text).ok_or_else(|| failed("invalid syntax"))?;
+    let number = plain.parse::<f64>().ok().or_else(|| parse_hex_float(&plain)).ok_or_else(|| failed("invalid syntax"))?;
     let named = text.trim_start_matches(['-', '+']).get(..3).is_some_and(|word| word.eq_ignore_ascii_case("inf"));
     if number.is_infinite() && !named { Err(failed("value out of range")) } else { Ok(number) }
 }

@@ -17,7 +17,7 @@ pub struct IpMatch {
 impl IpMatch {
     /// Errors when it is no address, block or range.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("ip: invalid pattern {:?}: write 10.0.0.1, 10.0.0.0/8 or 10.0.0.1-10.0.0.9", clip(text));
+        let wrong = || format!("ip: invalid pattern: {:?}: write 10.0.0.1, 10.0.0.0/8 or 10.0.0.1-10.0.0.9", clip(text));
         let (first, last) = bounds(text).ok_or_else(wrong)?;
         Ok(Self { text: text.to_owned(), first, last })
     }
@@ -124,7 +124,7 @@ mod tests {
             ["", "x", "10.0.0", "10.0.0.0/33", "10.0.0.0/+8", "::/129", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "010.0.0.1"]
         {
             let error = IpMatch::parse(pattern).unwrap_err();
-            assert!(error.starts_with(&format!("ip: invalid pattern {pattern:?}: ")), "{error}");
+            assert!(error.starts_with(&format!("ip: invalid pattern: {pattern:?}: ")), "{error}");
         }
     }
 }

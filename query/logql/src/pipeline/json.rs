@@ -23,6 +23,9 @@ const MALFORMED: &str = "Malformed JSON error";
 /// many short ones would take gigabytes.
 const LABEL_BYTES_MAX: usize = 1 << 20;
 
+/// [`LABEL_BYTES_MAX`] in words.
+const TOO_LONG: &str = "the names of the labels have more than 1 MiB together";
+
 /// Deeper than any log line that people wrote; guards the stack.
 const DEPTH_MAX: usize = 64;
 
@@ -72,8 +75,13 @@ pub fn parse(line: &str, labels: &mut LineLabels) {
 }
 
 fn fail(line: &str, message: &str, labels: &mut LineLabels) {
-    let words = if line.trim_ascii_start().starts_with('{') { MALFORMED } else { NO_OBJECT };
-    labels.fail(ERROR, format!("{words} ({message})"));
+    // Loki's words and no more: the details are a label, and queries compare it.
+    let words = match message {
+        TOO_LONG => TOO_LONG,
+        _ if line.trim_ascii_start().starts_with('{') => MALFORMED,
+        _ => NO_OBJECT,
+    };
+    labels.fail(ERROR, words);
 }
 
 /// The same of a line that may be none: what can be read of an object is, and nothing is marked. False when no object begins
@@ -94,7 +102,8 @@ fn scalars(line: &str, labels: &mut LineLabels) -> Result<(), String> {
     for (name, value) in &found.labels {
         labels.parsed(name, value);
     }
-    result.and_then(|()| scanner.end())
+    // What follows the object is not looked at, as in Loki.
+    result
 }
 
 #[derive(Default)]
@@ -106,7 +115,7 @@ struct Found<'a> {
 fn flatten<'a>(scanner: &mut Scanner<'a>, name: &str, depth: usize, found: &mut Found<'a>) -> Result<(), String> {
     found.bytes += name.len();
     if found.bytes > LABEL_BYTES_MAX {
-        return Err(format!("the names of labels have more than {LABEL_BYTES_MAX} bytes together"));
+        return Err(TOO_LONG.into());
     }
     if scanner.peek() == Some(b'{') {
         return scanner.object(depth, &mut |scanner, key, depth| flatten(scanner, &format!("{name}_{key}"), depth, found));
@@ -129,12 +138,19 @@ pub fn extract(line: &str, fields: &[(String, Vec<PathStep>)], labels: &mut Line
     if scanner.peek() != Some(b'{') && scanner.peek() != Some(b'[') {
         return fail(line, "byte 0: expected an object", labels);
     }
-    if let Err(message) = scanner.value(0).and_then(|_| scanner.end()) {
+    if let Err(message) = scanner.value(0) {
         return fail(line, &message, labels);
     }
-    for (label, path) in fields {
-        let raw = find(line, path).filter(|raw| *raw != "null").unwrap_or_default();
-        labels.parsed(label, &text_of(raw).unwrap_or_default());
+    // Of fields that fill the same label, the last one that is there does.
+    for (label, path) in fields.iter().rev() {
+        if let Some(raw) = find(line, path).filter(|raw| *raw != "null") {
+            labels.parsed(label, &text_of(raw).unwrap_or_default());
+        }
+    }
+    for (label, _) in fields {
+        if labels.get(label).is_none() {
+            labels.parsed(label, "");
+        }
     }
 }
 
@@ -181,7 +197,7 @@ pub fn unpack(line: &str, labels: &mut LineLabels) -> Option<String> {
         }
         Ok(())
     });
-    if let Err(message) = result.and_then(|()| scanner.end()) {
+    if let Err(message) = result {
         fail(line, &message, labels);
         return None;
     }
@@ -228,10 +244,6 @@ impl<'a> Scanner<'a> {
         let found = self.peek() == Some(wanted);
         self.at += usize::from(found);
         found
-    }
-
-    fn end(&mut self) -> Result<(), String> {
-        if self.peek().is_none() { Ok(()) } else { self.wrong("the end of the line") }
     }
 
     fn object(&mut self, depth: usize, member: Member<'_, 'a>) -> Result<(), String> {

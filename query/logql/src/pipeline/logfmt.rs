@@ -43,7 +43,9 @@ fn pairs(line: &str, options: Options, fields: &[Extraction], labels: &mut LineL
                 if fields.is_empty() {
                     labels.parsed(&normalise_label_name(key), &value);
                 } else {
-                    for field in fields.iter().filter(|field| field.path == key) {
+                    // Of fields that fill the same label, the last one does.
+                    let is_last = |at: usize| fields[at + 1..].iter().all(|other| other.label != fields[at].label);
+                    for (_, field) in fields.iter().enumerate().filter(|(at, field)| field.path == key && is_last(*at)) {
                         labels.parsed(&field.label, &value);
                     }
                 }
@@ -92,7 +94,7 @@ fn pair(text: &str) -> Result<Pair<'_>, (String, usize, usize)> {
             _ => {}
         }
     }
-    Err((format!("unterminated quoted value of {key}"), text.len(), text.len()))
+    Err(("unterminated quoted value".to_owned(), text.len(), text.len()))
 }
 
 /// JSON's escapes; what is no escape stays as it is.

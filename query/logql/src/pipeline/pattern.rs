@@ -57,7 +57,7 @@ impl Pattern {
                 rest.strip_prefix('<').and_then(|tail| tail.split_once('>')).filter(|(name, _)| is_label_name(name))
             {
                 if matches!(parts.last(), Some(Part::Capture(_))) {
-                    let message = "invalid expression, found consecutive capture: nothing stands between two captures of";
+                    let message = "invalid expression: found consecutive capture: nothing stands between two captures of";
                     return Err(format!("{message} {:?}", clip(text)));
                 }
                 parts.push(Part::Capture((name != "_").then(|| name.to_owned())));
@@ -101,17 +101,17 @@ impl Pattern {
         found
     }
 
-    /// Whether the whole line is the literals in order with something in place of each capture, as Loki's line filter has it:
-    /// a capture holds at least one byte and ends where the literal behind it is found first, and is never tried longer. An
-    /// empty pattern is the empty line.
+    /// Whether the line is the literals in order with something in place of each capture, to its end, as Loki's line filter
+    /// has it: a literal at the beginning of the pattern may stand anywhere, a capture holds at least one byte and ends where
+    /// the literal behind it is found first, and is never tried longer. An empty pattern is the empty line.
     pub fn matches_line(&self, line: &str) -> bool {
         let (mut rest, mut wild) = (line, false);
-        for part in &self.parts {
+        for (place, part) in self.parts.iter().enumerate() {
             let Part::Literal(literal) = part else {
                 wild = true;
                 continue;
             };
-            let found = rest.find(literal.as_str()).filter(|at| (*at > 0) == wild);
+            let found = rest.find(literal.as_str()).filter(|at| place == 0 || *at > 0);
             let Some(at) = found else { return false };
             rest = &rest[at + literal.len()..];
             wild = false;
@@ -131,7 +131,10 @@ mod tests {
         };
         check("foo", "foo", true);
         check("foo", "foo bar", false);
-        check("foo", "a foo", false);
+        check("foo", "a foo", true);
+        check("foo", "foo foo", false);
+        check("pay <_>", "GET /pay 500", true);
+        check("pay <_>", "GET /pay ", false);
         check("<_>", "anything", true);
         check("<_>", "", false);
         check("", "", true);

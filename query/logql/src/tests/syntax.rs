@@ -59,7 +59,7 @@ fn broken_queries_say_what_and_where() {
         let error = parse(query).map(|expr| expr.to_string()).expect_err(query);
         assert_eq!(error.to_string(), format!("parse error at {expected}"), "{query}");
     };
-    let empty_value = "queries require at least one regexp or equality matcher that does not have an empty-compatible value: app=~\".+\" is one, app=~\".*\" is none";
+    let empty_value = "queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will";
     check(
         "",
         "line 1, col 1: syntax error: unexpected $end: here is the end of the query, expected is a selector such as {app=\"x\"}, a function or a number",
@@ -75,7 +75,10 @@ fn broken_queries_say_what_and_where() {
         r#"{a=b}"#,
         "line 1, col 4: syntax error: unexpected IDENTIFIER, expecting STRING: here is identifier b, expected is a quoted value",
     );
-    check(r#"{a>"b"}"#, "line 1, col 3: syntax error: unexpected >: here is \">\", expected is one of = != =~ !~");
+    check(
+        r#"{a>"b"}"#,
+        "line 1, col 3: syntax error: unexpected >, expecting = or =~ or !~ or !=: here is \">\", expected is one of = != =~ !~",
+    );
     check(r#"{a="\q"}"#, "line 1, col 5: invalid char escape \\q (a raw string stands in backquotes)");
     check(
         "{a=\"b\"}\n  | ",
@@ -86,11 +89,14 @@ fn broken_queries_say_what_and_where() {
         r#"{a="b"} | json | a=="200""#,
         "line 1, col 19: syntax error: unexpected STRING: == compares numbers, durations and sizes",
     );
-    check(r#"{a="b"} | a > 1mb"#, "line 1, col 15: not a valid duration string: \"1mb\", and no number or byte size (20MB)");
-    let no_address = "ip: invalid pattern \"1.1\": write 10.0.0.1, 10.0.0.0/8 or 10.0.0.1-10.0.0.9";
+    check(
+        r#"{a="b"} | a > 1mb"#,
+        "line 1, col 15: not a valid duration string: \"1mb\", unknown unit \"mb\" in duration \"1mb\", and no number or byte size (20MB)",
+    );
+    let no_address = "ip: invalid pattern: \"1.1\": write 10.0.0.1, 10.0.0.0/8 or 10.0.0.1-10.0.0.9";
     check(r#"{a="b"} | a = ip("1.1")"#, &format!("line 1, col 18: {no_address}"));
     check(r#"{a="b"} |= ip("1.1")"#, &format!("line 1, col 15: {no_address}"));
-    check(r#"{a="b"} |~ ip("1.1.1.1")"#, "line 1, col 12: ip: invalid operation |~: only |= and != take ip(…)");
+    check(r#"{a="b"} |~ ip("1.1.1.1")"#, "line 1, col 12: ip: invalid operation: |~ takes no ip(…), |= and != do");
     check(r#"{a="b"} | json = "x""#, "line 1, col 16: syntax error: unexpected =: \"=\" after the end of the expression");
     check(
         r#"{a="b"} | distinct c"#,
@@ -107,7 +113,7 @@ fn broken_queries_say_what_and_where() {
     );
     check(
         r#"{a="b"} | pattern "<a><b>""#,
-        "line 1, col 19: invalid expression, found consecutive capture: nothing stands between two captures of \"<a><b>\"",
+        "line 1, col 19: invalid expression: found consecutive capture: nothing stands between two captures of \"<a><b>\"",
     );
     check(r#"{a="b"} |> "<a> x""#, "line 1, col 12: named captures are not allowed: a line filter has <_> instead of <a>");
     check(r#"{a="b"} | json c="d[""#, "line 1, col 16: bad JSON path \"d[\": write a.b[0] or [\"a b\"].c");
@@ -131,16 +137,16 @@ fn broken_queries_say_what_and_where() {
     );
     check(
         r#"sum({a="b"})"#,
-        "line 1, col 5: syntax error: unexpected log query: sum needs numbers, such as count_over_time(… [5m]) makes",
+        "line 1, col 5: syntax error: unexpected ): sum needs numbers, such as count_over_time(… [5m]) makes",
     );
-    check(r#"topk(1.5, rate({a="b"}[5m]))"#, "line 1, col 6: invalid parameter topk(1.5: a whole number of series is kept");
+    check(r#"topk(1.5, rate({a="b"}[5m]))"#, "line 1, col 6: invalid parameter topk(1.5, : a whole number of series is kept");
     check(
         r#"{a="b"} + 1"#,
-        "line 1, col 1: unexpected type for a leg of binary operation (+): numbers are needed on both sides, this is no metric query",
+        "line 1, col 1: unexpected type for left leg of binary operation (+): numbers are needed on both sides, this is no metric query",
     );
     check(
         "vector(vector(1))",
-        "line 1, col 8: syntax error: unexpected IDENTIFIER: here is identifier vector, expected is a number literal",
+        "line 1, col 8: syntax error: unexpected IDENTIFIER, expecting NUMBER: here is identifier vector, expected is a number literal",
     );
     check(
         "-vector(1)",
@@ -148,7 +154,7 @@ fn broken_queries_say_what_and_where() {
     );
     check(
         "vector(1) and 1",
-        "line 1, col 11: unexpected literal for a leg of logical/set binary operation (and): vectors are needed on both sides",
+        "line 1, col 11: unexpected literal for right leg of logical/set binary operation (and): 1.000000: vectors are needed on both sides",
     );
     check("vector(1) + bool 1", "line 1, col 13: bool stands only after a comparison, not after \"+\"");
     check(

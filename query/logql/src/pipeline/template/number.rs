@@ -2,14 +2,14 @@
 
 use weir_template::{Value, general, parse_integer};
 
-/// As a whole number. A text may have a point with zeros behind it.
+/// As a whole number. Of a text with a point, what stands before it.
 pub(super) fn integer(value: &Value<'_>) -> i64 {
     match value {
         Value::Integer(value) => *value,
         Value::Number(value) => *value as i64,
         Value::Bool(value) => i64::from(*value),
         Value::Text(text) => {
-            let whole = text.split_once('.').filter(|(_, decimals)| decimals.bytes().all(|digit| digit == b'0'));
+            let whole = text.split_once('.').filter(|(_, decimals)| decimals.bytes().all(|digit| digit.is_ascii_digit()));
             parse_integer(whole.map_or(text, |(whole, _)| whole)).unwrap_or(0)
         }
         _ => 0,
