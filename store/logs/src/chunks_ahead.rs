@@ -65,12 +65,14 @@ impl ChunksAhead {
         }
         let packs = {
             let mut state = self.0.lock();
-            if let Some(read) = state.remove(block, chunk) {
+            if let Some(read) = state.remove((block, chunk), budget) {
                 return Ok(Reached::Paid(read));
             }
             state.take(block, chunk, list)
         };
-        if packs.len() < 2 {
+        let bytes: u64 = packs.iter().map(|chunk| block.pack_bytes(*chunk)).sum();
+        // Where there is no memory for it, each is read when its turn comes.
+        if packs.len() < 2 || budget.reserve(bytes).is_err() {
             return Ok(Reached::Unread);
         }
         for chunk in &packs {
@@ -78,26 +80,31 @@ impl ChunksAhead {
         }
         let read = fetch(block, &packs, budget);
         let mut state = self.0.lock();
-        state.hold(block, read);
-        Ok(state.remove(block, chunk).map_or(Reached::Unread, Reached::Paid))
+        budget.release(bytes - state.hold(block, read, budget));
+        Ok(state.remove((block, chunk), budget).map_or(Reached::Unread, Reached::Paid))
     }
 }
 
 impl State {
-    fn hold(&mut self, block: &Arc<LogsBlock>, read: Vec<(u32, Option<Arc<OpenedPack>>)>) {
-        let bytes: u64 = read.iter().map(|(chunk, _)| block.pack_bytes(*chunk)).sum();
+    /// Of packs that were read the bytes, which are reserved.
+    fn hold(&mut self, block: &Arc<LogsBlock>, read: Vec<(u32, Option<Arc<OpenedPack>>)>, budget: &dyn Budget) -> u64 {
+        let held = read.iter().filter(|(_, pack)| pack.is_some()).map(|(chunk, _)| block.pack_bytes(*chunk));
+        let bytes: u64 = held.sum();
         if self.held_bytes + bytes > BYTES_MAX {
             self.read.values_mut().for_each(|pack| drop(pack.take()));
-            self.held_bytes = 0;
+            budget.release(std::mem::take(&mut self.held_bytes));
         }
         self.held_bytes += bytes;
         self.read.extend(read.into_iter().map(|(chunk, pack)| ((address(block), block.pack_of(chunk)), pack)));
+        bytes
     }
 
-    fn remove(&mut self, block: &Arc<LogsBlock>, chunk: u32) -> Option<Option<Arc<OpenedPack>>> {
+    fn remove(&mut self, (block, chunk): (&Arc<LogsBlock>, u32), budget: &dyn Budget) -> Option<Option<Arc<OpenedPack>>> {
         let read = self.read.remove(&(address(block), block.pack_of(chunk)))?;
         if read.is_some() {
-            self.held_bytes = self.held_bytes.saturating_sub(block.pack_bytes(chunk));
+            let bytes = block.pack_bytes(chunk);
+            self.held_bytes -= bytes;
+            budget.release(bytes);
         }
         Some(read)
     }

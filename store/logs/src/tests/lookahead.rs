@@ -128,6 +128,8 @@ fn chunks_of_a_block_are_read_at_once_and_each_once() {
         let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, chunk_cache_bytes: 0, ..LogsOptions::default() });
         let reader = reader(of_many_chunks(&engine, CHUNKS, &reads), Vec::new());
         let select = LogSelect { newest_first: true, ..select(filters) };
+        // The index is in memory then.
+        assert_eq!(visit(&reader, &select).len(), CHUNKS as usize);
         *reads.state.lock().unwrap() = Default::default();
         // One, two, and then four at once.
         (*reads.alone.lock().unwrap(), *reads.awaited.lock().unwrap()) = (3, 4);
@@ -150,5 +152,48 @@ fn who_finds_enough_has_read_at_most_twice_the_chunks() {
         assert_eq!(collect.lines.len(), limit);
         let read = reads.state.lock().unwrap().2.len();
         assert!(read <= 2 * limit, "{read} chunks for {limit} lines");
+    }
+}
+
+/// Counts memory that is reserved; there is room for so much.
+struct Memory {
+    now: Mutex<u64>,
+    most: Mutex<u64>,
+    room: u64,
+}
+
+impl Budget for Memory {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        let (mut now, mut most) = (self.now.lock().unwrap(), self.most.lock().unwrap());
+        if *now + bytes > self.room {
+            return Err(ReadError::Cancelled("no memory"));
+        }
+        *now += bytes;
+        *most = most.max(*now);
+        Ok(())
+    }
+    fn release(&self, bytes: u64) {
+        *self.now.lock().unwrap() -= bytes;
+    }
+}
+
+#[test]
+fn what_is_held_ahead_is_reserved_and_given_back() {
+    let reads = Arc::new(Reads::default());
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, chunk_cache_bytes: 0, ..LogsOptions::default() });
+    let reader = reader(of_many_chunks(&engine, 100, &reads), Vec::new());
+    for room in [0, 1000, u64::MAX] {
+        let budget = Memory { now: Mutex::default(), most: Mutex::default(), room };
+        let mut collect = Collect::default();
+        reader.visit(&select(Vec::new()), &budget, &mut collect).unwrap();
+        assert_eq!(collect.lines.len(), 100, "room for {room} bytes");
+        assert_eq!(*budget.now.lock().unwrap(), 0);
+        assert_eq!(*budget.most.lock().unwrap() > 0, room > 0);
     }
 }
