@@ -147,6 +147,29 @@ fn lines(block: u64, count: i64, noise: bool) -> Vec<LogBatch> {
     (0..20).map(batch).collect()
 }
 
+/// A few lines of each of many pods, each with an id of its own: chunks are small, and most of the index is ids.
+fn lines_of_pods(block: u64, pods: i64) -> Vec<LogBatch> {
+    let mut random = StdRng::seed_from_u64(block);
+    let batch = |pod: i64| {
+        let mut batch = LogBatch::new(Labels::from_pairs([("app", "shop".to_owned()), ("pod", format!("shop-{pod:05}"))]));
+        for line in 0..12 {
+            let body = format!("{} trace {:032x}", text(&mut random, false), random.random::<u128>());
+            batch.push(LogRecord {
+                timestamp: line * 1_000_000,
+                sequence: line as u64 + 1,
+                body: body.as_bytes(),
+                severity: 0,
+                flags: 0,
+                trace_id: TraceId::default(),
+                span_id: SpanId::default(),
+                attributes: (&Labels::EMPTY).into(),
+            });
+        }
+        batch
+    };
+    (0..pods).map(batch).collect()
+}
+
 fn samples(block: u64, series: usize, noise: bool) -> Vec<MetricBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let labels = (0..series).map(|i| Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])).collect();
@@ -201,6 +224,7 @@ fn a_merge_of_logs_stays_below_its_declared_memory() {
     check("lines", &engine, |block| lines(block, 20_000, false));
     check("more lines", &engine, |block| lines(block, 100_000, false));
     check("lines of noise", &engine, |block| lines(block, 20_000, true));
+    check("lines of pods", &engine, |block| lines_of_pods(block, 4000));
 }
 
 #[test]

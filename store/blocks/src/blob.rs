@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use object_store::{ObjectStore, ObjectStoreExt};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -102,15 +102,43 @@ impl StoreBlob {
         read.map_err(|source| StoreError::object("read", &self.path, source))
     }
 
-    fn wait(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+    /// One read, as long as the policy waits for it.
+    async fn read_waiting(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
         let read = self.read_from_store(range);
-        self.runtime.block_on(async {
-            match &self.policy {
-                Some(policy) => policy.wait(read.boxed()).await,
-                None => read.await,
-            }
-        })
+        match &self.policy {
+            Some(policy) => policy.wait(read.boxed()).await,
+            None => read.await,
+        }
     }
+
+    fn wait(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.runtime.block_on(self.read_waiting(range))
+    }
+
+    fn key(&self, range: &Range<u64>) -> RangeKey {
+        (Arc::clone(&self.path), range.start, range.end)
+    }
+}
+
+/// What lies between two ranges is read with them up to so much: sections begin at multiples of eight.
+const GAP_BYTES: u64 = 4 << 10;
+
+/// Ranges that are one read, each with where its own ranges are among `ranges`.
+fn joined(ranges: &[Range<u64>], wanted: impl Iterator<Item = usize>) -> Vec<(Range<u64>, Vec<usize>)> {
+    let mut order: Vec<usize> = wanted.collect();
+    order.sort_unstable_by_key(|at| ranges[*at].start);
+    let mut reads = Vec::<(Range<u64>, Vec<usize>)>::new();
+    for at in order {
+        let range = &ranges[at];
+        match reads.last_mut().filter(|(read, _)| range.start <= read.end.saturating_add(GAP_BYTES)) {
+            Some((read, own)) => {
+                read.end = read.end.max(range.end);
+                own.push(at);
+            }
+            None => reads.push((range.clone(), vec![at])),
+        }
+    }
+    reads
 }
 
 impl Blob for StoreBlob {
@@ -126,7 +154,7 @@ impl Blob for StoreBlob {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let key = (Arc::clone(&self.path), range.start, range.end);
+        let key = self.key(&range);
         if let Some(bytes) = self.cache.ranges.get(&key) {
             return Ok(bytes);
         }
@@ -137,6 +165,31 @@ impl Blob for StoreBlob {
 
     fn read_once(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
         if range.is_empty() { Ok(Bytes::new()) } else { self.wait(range) }
+    }
+
+    fn read_all(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+        let mut found: Vec<Option<Bytes>> = ranges
+            .iter()
+            .map(|range| if range.is_empty() { Some(Bytes::new()) } else { self.cache.ranges.get(&self.key(range)) })
+            .collect();
+        let reads = joined(ranges, (0..ranges.len()).filter(|at| found[*at].is_none()));
+        let all = self.runtime.block_on(try_join_all(reads.iter().map(|(read, _)| self.read_waiting(read.clone()))))?;
+        for ((read, own), bytes) in reads.into_iter().zip(all) {
+            if bytes.len() as u64 != read.end - read.start {
+                let detail =
+                    format!("{} bytes at byte {} where {} were expected", bytes.len(), read.start, read.end - read.start);
+                return Err(StoreError::corrupt(&self.path, detail));
+            }
+            for at in &own {
+                let (range, alone) = (&ranges[*at], own.len() == 1);
+                // A copy, so that who keeps one range does not keep its neighbours.
+                let part = bytes.slice((range.start - read.start) as usize..(range.end - read.start) as usize);
+                let part = if alone { part } else { Bytes::copy_from_slice(&part) };
+                self.cache.ranges.insert(self.key(range), part.clone());
+                found[*at] = Some(part);
+            }
+        }
+        Ok(found.into_iter().flatten().collect())
     }
 }
 
@@ -204,6 +257,33 @@ mod tests {
         assert_eq!(&blob.read_once(5..5).unwrap()[..], b"");
         assert_eq!(cache.bytes(), 0);
         assert!(blob.read_once(20..30).is_err());
+    }
+
+    #[test]
+    fn neighbours_are_one_read_and_others_are_read_at_once() {
+        let range = |start, end| start..end;
+        let ranges = [range(9000, 9010), range(0, 8), range(8, 16), range(3, 5), range(30_000, 30_001)];
+        let reads = joined(&ranges, 0..5);
+        assert_eq!(reads, [(0..16, vec![1, 3, 2]), (9000..9010, vec![0]), (30_000..30_001, vec![4])]);
+
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let bytes: Vec<u8> = (0..40_000_u32).map(|at| (at * 7 % 251) as u8).collect();
+        runtime.block_on(store.put(&object_store::path::Path::from("a"), bytes.clone().into())).unwrap();
+        for cache_bytes in [0, 1 << 20] {
+            let cache = BlobCache::new(cache_bytes);
+            let blob = StoreBlob::new(Arc::clone(&store), "a", 40_000, cache.clone(), runtime.handle().clone(), None);
+            blob.read(8..16).unwrap();
+            for empty in [0, 1] {
+                let ranges: Vec<Range<u64>> = ranges.iter().cloned().chain((0..empty).map(|_| 5..5)).collect();
+                let read = blob.read_all(&ranges).unwrap();
+                let expected: Vec<&[u8]> = ranges.iter().map(|range| &bytes[range.start as usize..range.end as usize]).collect();
+                assert_eq!(read, expected);
+            }
+            assert_eq!(cache.bytes() > 0, cache_bytes > 0);
+        }
+        let blob = StoreBlob::new(store, "a", 50_000, BlobCache::new(0), runtime.handle().clone(), None);
+        assert!(blob.read_all(&[range(0, 4), range(39_990, 45_000)]).is_err());
     }
 
     #[test]

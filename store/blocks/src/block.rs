@@ -22,6 +22,8 @@ const END: &[u8; 4] = b"WEND";
 const VERSION: u8 = 1;
 const HEADER_BYTES: u64 = 8;
 const FOOTER_BYTES: u64 = 12;
+/// Read from the end of a block at first: footer and directory, which has some 40 bytes a section.
+const TAIL_BYTES: u64 = 2 << 10;
 /// A directory of an honest block has a dozen sections; more than this is not read.
 const DIRECTORY_BYTES_MAX: u32 = 1 << 20;
 /// Fewest bytes of a directory entry: name length, offset, length, crc.
@@ -117,6 +119,10 @@ pub trait Blob: Send + Sync {
     fn read_once(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
         self.read(range)
     }
+    /// Several ranges at once, in their order; neighbours may be one read.
+    fn read_all(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+        ranges.iter().map(|range| self.read(range.clone())).collect()
+    }
 }
 
 /// A block's directory, and the way to its sections.
@@ -143,19 +149,24 @@ impl BlockReader {
         if size < HEADER_BYTES + 4 + FOOTER_BYTES {
             return Err(wrong(format!("{size} bytes are fewer than any block has")));
         }
-        let kind = read_header(&*blob)?;
-        let footer = read_exact(&*blob, size - FOOTER_BYTES..size)?;
+        let tail = size.saturating_sub(TAIL_BYTES)..size;
+        let ends = read_exact_all(&*blob, &[0..HEADER_BYTES, tail.clone()])?;
+        let (kind, start, tail) = (check_header(path, &ends[0])?, tail.start, &ends[1]);
+        let footer = &tail[tail.len() - FOOTER_BYTES as usize..];
         if &footer[8..] != END {
             return Err(wrong(format!("no end mark at byte {}: cut off or not a block", size - 4)));
         }
-        let (length, stored) = (u32_at(&footer, 0), u32_at(&footer, 4));
+        let (length, stored) = (u32_at(footer, 0), u32_at(footer, 4));
         let room = size - FOOTER_BYTES - HEADER_BYTES;
         if length > DIRECTORY_BYTES_MAX || u64::from(length) > room {
             return Err(wrong(format!("directory length {length} at byte {} does not fit", size - FOOTER_BYTES)));
         }
-        let start = size - FOOTER_BYTES - u64::from(length);
-        let directory = read_exact(&*blob, start..size - FOOTER_BYTES)?;
-        let computed = crc32c::crc32c(&directory);
+        let (end, begin) = (size - FOOTER_BYTES, size - FOOTER_BYTES - u64::from(length));
+        let directory = match begin.checked_sub(start) {
+            Some(at) => tail.slice(at as usize..(end - start) as usize),
+            None => read_exact(&*blob, begin..end)?,
+        };
+        let (computed, start) = (crc32c::crc32c(&directory), begin);
         if computed != stored {
             return Err(wrong(format!("directory at byte {start}: checksum {computed:08x}, stored {stored:08x}")));
         }
@@ -192,14 +203,27 @@ impl BlockReader {
     /// A whole section, verified. Errors with `Corrupt` when it is absent or its checksum does not fit.
     pub fn section(&self, name: &str) -> Result<Bytes, StoreError> {
         let entry = self.entry(name)?;
-        let bytes = read_exact(&*self.blob, entry.bytes.clone())?;
+        self.check_section(entry, read_exact(&*self.blob, entry.bytes.clone())?)
+    }
+
+    /// The same of several sections at once: of each that is there the bytes, or how its checksum does not fit. Errors when they cannot be
+    /// read.
+    pub fn sections(&self, names: &[&str]) -> Result<Vec<Option<Result<Bytes, StoreError>>>, StoreError> {
+        let entries: Vec<_> = names.iter().map(|name| self.find(name)).collect();
+        let ranges: Vec<Range<u64>> = entries.iter().flatten().map(|entry| entry.bytes.clone()).collect();
+        let mut read = read_exact_all(&*self.blob, &ranges)?.into_iter();
+        let section = |entry: Option<&SectionEntry>| Some(self.check_section(entry?, read.next()?));
+        Ok(entries.into_iter().map(section).collect())
+    }
+
+    fn check_section(&self, entry: &SectionEntry, bytes: Bytes) -> Result<Bytes, StoreError> {
         let computed = crc32c::crc32c(&bytes);
-        if computed != entry.crc {
-            let (stored, start) = (entry.crc, entry.bytes.start);
-            let detail = format!("section {name} at byte {start}: checksum {computed:08x}, stored {stored:08x}");
-            return Err(StoreError::corrupt(self.path(), detail));
+        if computed == entry.crc {
+            return Ok(bytes);
         }
-        Ok(bytes)
+        let (name, stored, start) = (&entry.name, entry.crc, entry.bytes.start);
+        let detail = format!("section {name} at byte {start}: checksum {computed:08x}, stored {stored:08x}");
+        Err(StoreError::corrupt(self.path(), detail))
     }
 
     /// A part of a section, as it lies: its integrity is the caller's affair. Errors with `Corrupt` when the section is
@@ -234,23 +258,31 @@ impl BlockReader {
     }
 }
 
-fn read_header(blob: &dyn Blob) -> Result<Kind, StoreError> {
-    let header = read_exact(blob, 0..HEADER_BYTES)?;
+fn check_header(path: &str, header: &[u8]) -> Result<Kind, StoreError> {
     if &header[..4] != MAGIC {
-        return Err(StoreError::corrupt(blob.path(), "the first four bytes are not those of a block"));
+        return Err(StoreError::corrupt(path, "the first four bytes are not those of a block"));
     }
     if header[4] != VERSION {
-        return Err(StoreError::Version { path: blob.path().into(), version: u32::from(header[4]) });
+        return Err(StoreError::Version { path: path.into(), version: u32::from(header[4]) });
     }
     Kind::ALL
         .into_iter()
         .find(|kind| *kind as u8 == header[5])
-        .ok_or_else(|| StoreError::corrupt(blob.path(), format!("kind {} at byte 5 is unknown", header[5])))
+        .ok_or_else(|| StoreError::corrupt(path, format!("kind {} at byte 5 is unknown", header[5])))
 }
 
 /// A blob that gives another number of bytes than asked for was changed under us.
 fn read_exact(blob: &dyn Blob, range: Range<u64>) -> Result<Bytes, StoreError> {
     check_length(blob, &range, blob.read(range.clone())?)
+}
+
+/// The same of several ranges at once.
+fn read_exact_all(blob: &dyn Blob, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+    let all = blob.read_all(ranges)?;
+    if all.len() != ranges.len() {
+        return Err(StoreError::corrupt(blob.path(), format!("{} ranges where {} were asked for", all.len(), ranges.len())));
+    }
+    ranges.iter().zip(all).map(|(range, bytes)| check_length(blob, range, bytes)).collect()
 }
 
 /// Bytes that were read of a range, if they are all.

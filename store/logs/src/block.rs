@@ -15,13 +15,13 @@ use super::chunk::{EncodedChunk, Lines};
 use super::chunks_in_order::ChunksInOrder;
 use super::details;
 use super::directory::{Directory, PackEntry, Sharing, decode_directory, decode_streams, unpack};
-use super::index::{BlockIndex, Grams, IndexCache, Known, Turns, read_grams};
-use super::opened::{OpenedPack, OpenedPacks};
+use super::index::{BlockIndex, Grams, IndexCache, Known, Turns, open_grams};
+use super::opened::{self, OpenedPack, OpenedPacks};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
 use super::schema::{
-    CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, DIRECTORY_ONE, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
+    CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, DIRECTORY_ONE, GRAMS, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
 };
 use super::source_lines::{ChunkName, SourceLines};
 use super::stored::StoredLines;
@@ -59,18 +59,23 @@ impl LogsBlock {
             let path = Arc::clone(&path);
             move |detail: String| StoreError::corrupt(&path, format!("section {section}: {detail}"))
         };
-        let streams = unpack(&reader.section(STREAMS)?).and_then(|bytes| decode_streams(&bytes)).map_err(wrong(STREAMS))?;
         let chunks = if reader.section_len(CHUNKS).is_some() { CHUNKS } else { CHUNKS_ONE };
         let length = reader.section_len(chunks).unwrap_or_default();
         let name = if reader.section_len(DIRECTORY).is_some() { DIRECTORY } else { DIRECTORY_ONE };
         let sharing = if name == DIRECTORY && chunks == CHUNKS { Sharing::Packs } else { Sharing::Nothing };
+        let mut sections = reader.sections(&[STREAMS, name, DETAILS, GRAMS])?.into_iter();
+        let mut next = || sections.next().flatten();
+        let of_streams = next().unwrap_or_else(|| reader.section(STREAMS))?;
+        let streams = unpack(&of_streams).and_then(|bytes| decode_streams(&bytes)).map_err(wrong(STREAMS))?;
         let decode = |bytes: Vec<u8>| decode_directory(&bytes, &streams, length, sharing);
-        let mut directory = unpack(&reader.section(name)?).and_then(decode).map_err(wrong(name))?;
-        if reader.section_len(DETAILS).is_some() {
+        let of_directory = next().unwrap_or_else(|| reader.section(name))?;
+        let mut directory = unpack(&of_directory).and_then(decode).map_err(wrong(name))?;
+        // Blocks of before have no details, or no filter.
+        if let Some(details) = next().transpose()? {
             let metas = directory.chunks.iter_mut().map(|entry| &mut entry.meta);
-            unpack(&reader.section(DETAILS)?).and_then(|bytes| details::read(&bytes, metas)).map_err(wrong(DETAILS))?;
+            unpack(&details).and_then(|bytes| details::read(&bytes, metas)).map_err(wrong(DETAILS))?;
         }
-        let grams = read_grams(&reader)?;
+        let grams = next().map(open_grams).transpose()?;
         let metas = || directory.chunks.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
         Ok(Self { path, reader, indexes, opened, grams, streams, directory, range, chunks })
@@ -274,8 +279,16 @@ impl LogsBlock {
     /// The pack of a chunk for a query, which others may soon ask again: of one that was opened lately nothing is read. Not of chunks of
     /// version 1.
     pub(crate) fn opened(&self, chunk: u32) -> Result<OpenedPack, StoreError> {
-        let key = (Arc::clone(&self.path), self.pack_of(chunk));
-        self.opened.get(key, || self.stored(chunk, self.bytes_of(chunk)?))
+        self.opened.get(self.opened_key(chunk), || self.stored(chunk, self.bytes_of(chunk)?))
+    }
+
+    fn opened_key(&self, chunk: u32) -> opened::Key {
+        (Arc::clone(&self.path), self.pack_of(chunk))
+    }
+
+    /// Whether the pack of a chunk was opened lately.
+    pub(crate) fn is_opened(&self, chunk: u32) -> bool {
+        self.opened.has(&self.opened_key(chunk))
     }
 
     /// Whether chunks are those of packs, and not of version 1.

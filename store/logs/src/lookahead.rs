@@ -4,14 +4,15 @@
 //! others, and so on: who finds enough in the newest block has read one for nothing. Where indexes name few chunks, these are read
 //! at once too. Blocks that are in memory cost nothing of it.
 //!
-//! The block whose turn it is is read by the thread of the request, others by threads that all requests share a number of: where none
-//! is left they wait for their turn.
+//! The blocks of a round are taken one after the other by the thread of the request and by threads that all requests share a number of: who
+//! is done with one takes the next, so that none waits for the slowest. Where no thread is left, that of the request reads all.
 
 use std::collections::{HashMap, HashSet};
-use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
+use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 use weir_model::select::{Budget, ReadError};
 
@@ -22,8 +23,9 @@ use super::predicate::TokenPredicate;
 use super::segment::Chunk;
 use weir_blocks::segment::Segment;
 
-/// Blocks that a request reads at once, when no other one does: as many as all requests have threads.
-const AT_ONCE_MAX: usize = THREADS_MAX;
+/// Blocks of a round: a few times as many as there are threads, so that these are seldom without work at its end. What is found of each is a
+/// set of chunks, some KiB; what is being read is bounded in bytes over all requests.
+const ROUND_MAX: usize = 4 * THREADS_MAX;
 
 /// More chunks are read one by one as their turn comes: they may be more than a cache keeps or a request wants.
 const CHUNKS_MAX: usize = 64;
@@ -41,7 +43,7 @@ pub(crate) struct Lookahead {
     matches: HashMap<*const LogsBlock, IndexMatches>,
     /// Chunks that were read ahead.
     fetched: HashSet<(*const LogsBlock, u32)>,
-    at_once: usize,
+    round: usize,
 }
 
 impl Lookahead {
@@ -51,7 +53,7 @@ impl Lookahead {
         let matching = blocks.into_iter().filter(|block| is_asked && block.may_match(plan));
         let mut blocks: Vec<_> = matching.collect();
         blocks.reverse();
-        Self { blocks, matches: HashMap::new(), fetched: HashSet::new(), at_once: 1 }
+        Self { blocks, matches: HashMap::new(), fetched: HashSet::new(), round: 1 }
     }
 
     /// The chunk's turn has come: what its block's index says is known afterwards, if it asks one. Errors when the request ends.
@@ -86,19 +88,9 @@ impl Lookahead {
         if let Some(matches) = at_hand(block, plan, &mut known) {
             return Ok(Some(matches));
         }
-        self.at_once = (self.at_once * 2).min(AT_ONCE_MAX);
-        let (ahead, turns): (Vec<_>, Vec<_>) = self.take_ahead(at, plan).into_iter().unzip();
-        let (own, matches) = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                ahead.iter().map(|block| spawn(scope, move || read(block, plan, &mut Known::default(), budget))).collect();
-            let own = read(block, plan, &mut known, budget);
-            let matches = ahead.iter().zip(threads).map(|(block, thread)| match thread {
-                Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                None => read(block, plan, &mut Known::default(), budget),
-            });
-            (own, matches.collect::<Vec<_>>())
-        });
-        drop(turns);
+        self.round = (self.round * 2).min(ROUND_MAX);
+        let ahead = self.take_ahead(at, plan);
+        let (own, matches) = read_at_once((block, known), &ahead, plan, budget);
         budget.check()?;
         let named = std::iter::once((block, &own)).chain(ahead.iter().zip(&matches));
         self.fetched.extend(read_named(named, plan, budget)?);
@@ -106,19 +98,47 @@ impl Lookahead {
         Ok(Some(own))
     }
 
-    /// Blocks whose turn comes after that of number `at`, as many as there are threads for.
-    fn take_ahead(&mut self, at: usize, plan: &LogsPlan) -> Vec<(Arc<LogsBlock>, Turn)> {
+    /// Blocks whose turn comes after that of number `at`, as many as the round has beside it.
+    fn take_ahead(&mut self, at: usize, plan: &LogsPlan) -> Vec<Arc<LogsBlock>> {
         let mut ahead = Vec::new();
-        for next in (0..at).rev().take(self.at_once - 1) {
-            if self.blocks[next].select(plan).next().is_none() {
-                self.blocks.remove(next);
-                continue;
+        for next in (0..at).rev() {
+            if ahead.len() + 1 >= self.round {
+                break;
             }
-            let Some(turn) = self.blocks[next].turns().thread() else { break };
-            ahead.push((self.blocks.remove(next), turn));
+            let block = self.blocks.remove(next);
+            if block.select(plan).next().is_some() {
+                ahead.push(block);
+            }
         }
         ahead
     }
+}
+
+/// What the index of a block says, of which something is known, and those of others, in their order.
+fn read_at_once(
+    (block, mut known): (&LogsBlock, Known),
+    ahead: &[Arc<LogsBlock>],
+    plan: &LogsPlan,
+    budget: &dyn Budget,
+) -> (IndexMatches, Vec<IndexMatches>) {
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(ahead.len())));
+    let take_next = || {
+        while let Some((at, block)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, ahead.get(at)?))) {
+            let matches = read(block, plan, &mut Known::default(), budget);
+            found.lock().push((at, matches));
+        }
+    };
+    let turns: Vec<Turn> = std::iter::from_fn(|| block.turns().thread()).take(ahead.len()).collect();
+    let own = std::thread::scope(|scope| {
+        // A panic of one is that of the scope; what a machine without room for a thread leaves is done in place.
+        turns.iter().for_each(|_| drop(spawn(scope, take_next)));
+        let own = read(block, plan, &mut known, budget);
+        take_next();
+        own
+    });
+    let mut found = found.into_inner();
+    found.sort_unstable_by_key(|(at, _)| *at);
+    (own, found.into_iter().map(|(_, matches)| matches).collect())
 }
 
 impl IndexMatches {
@@ -130,7 +150,7 @@ impl IndexMatches {
 }
 
 /// A thread that the machine has no room for is none: its work is done in place.
-fn spawn<'scope, T: Send + 'scope>(
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Option<ScopedJoinHandle<'scope, T>> {
@@ -155,7 +175,7 @@ fn read_named<'a>(
     for (block, chunk) in &packs {
         budget.read(block.pack_bytes(*chunk))?;
     }
-    let helpers = packs.len().min(AT_ONCE_MAX) - 1;
+    let helpers = packs.len().min(THREADS_MAX) - 1;
     let turns: Vec<Turn> = std::iter::from_fn(|| first.turns().thread()).take(helpers).collect();
     let fetch = |own: &[(&Arc<LogsBlock>, u32)]| {
         own.iter().take_while(|_| budget.check().is_ok()).for_each(|(block, chunk)| block.fetch(*chunk));

@@ -13,7 +13,7 @@ use weir_blocks::StoreError;
 #[derive(Clone)]
 pub(crate) struct OpenedPacks(Arc<Cache<Key, Kept, ByMemory>>);
 
-type Key = (Arc<str>, u32);
+pub(crate) type Key = (Arc<str>, u32);
 
 /// A key and its place among the others.
 const ENTRY_BYTES: u64 = 256;
@@ -42,6 +42,11 @@ impl OpenedPacks {
     /// Whether there is room for anything.
     pub(crate) fn keeps(&self) -> bool {
         self.0.capacity() > 0
+    }
+
+    /// Whether a pack is there.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.0.peek(key).is_some()
     }
 
     /// A pack, opened by `open` when it is not there. Two that miss at once open it twice, which is harmless.

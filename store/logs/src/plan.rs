@@ -6,6 +6,7 @@ use weir_model::select::{LogSelect, Mention};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::asked::HeldPack;
+use super::chunks_ahead::ChunksAhead;
 use super::filter::Filters;
 use super::predicate::{TokenPredicate, labels_of, may_be_among};
 use super::rollup::Rollups;
@@ -27,6 +28,8 @@ pub struct LogsPlan {
     pub(crate) mention: Option<MentionPlan>,
     /// The pack that was opened last for it.
     pub(crate) held: HeldPack,
+    /// Those that were read ahead for it; `None` when its chunks are answered from what is known of them, mostly.
+    pub(crate) ahead: Option<ChunksAhead>,
 }
 
 /// A compiled [`Mention`].
@@ -50,7 +53,13 @@ impl LogsPlan {
             tokens: TokenPredicate::of(&select.filters),
             mention: None,
             held: HeldPack::default(),
+            ahead: None,
         }
+    }
+
+    /// Of a request that opens what may match: packs are read before their turn.
+    pub(crate) fn reading_ahead(self) -> Self {
+        Self { ahead: Some(ChunksAhead::default()), ..self }
     }
 
     /// Of those lines only that say this; others may come along.

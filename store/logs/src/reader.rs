@@ -94,7 +94,7 @@ fn cover(view: &PartitionView<LogsEngine>, coverage: &mut Coverage) {
 impl LogReader for LogsReader {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
         let mut coverage = Coverage::default();
-        let plan = Arc::new(LogsPlan::new(select).with_mention(visitor.mention()));
+        let plan = Arc::new(LogsPlan::new(select).with_mention(visitor.mention()).reading_ahead());
         let (cursors, mut blocks) = self.cursors(&plan, budget, &mut coverage);
         blocks.sort_by_cached_key(|block| block.range().map(|times| plan.turn(times)));
         let mut lookahead = Lookahead::new(blocks, &plan);
@@ -162,6 +162,8 @@ impl LogReader for LogsReader {
         let mut coverage = Coverage::default();
         let mut counter = Counter::new(by, budget, take);
         let plan = LogsPlan::new(select).with_mention(by.mention.clone());
+        // Without filters roll-ups say most of it.
+        let plan = if select.filters.is_empty() { plan } else { plan.reading_ahead() };
         self.each_chunk(plan, budget, &mut coverage, |chunk, plan, coverage| counter.add_chunk(&chunk, plan, coverage))?;
         Ok(coverage)
     }
@@ -174,7 +176,7 @@ impl LogReader for LogsReader {
         take: TakeTemplate<'_>,
     ) -> Result<Coverage, ReadError> {
         let mut coverage = Coverage::default();
-        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, plan, coverage| {
+        self.each_chunk(LogsPlan::new(select).reading_ahead(), budget, &mut coverage, |chunk, plan, coverage| {
             budget.check()?;
             if !chunk.may_match(plan) {
                 return Ok(ControlFlow::Continue(()));

@@ -14,6 +14,7 @@ use weir_model::time::{TimeRange, UnixNanos};
 
 use super::asked::HeldPack;
 use super::block::LogsBlock;
+use super::chunks_ahead::Reached;
 use super::head::LogsHead;
 use super::index::Known;
 use super::lookahead::IndexMatches;
@@ -50,6 +51,15 @@ impl AskedIndex {
     /// Whether a chunk is known to have no line that passes: nothing is asked for that.
     fn leaves_out(&self, chunk: u32) -> bool {
         matches!(self.filters.get(), Some(Some(chunks)) if !chunks.contains(chunk))
+    }
+
+    /// Whether a chunk may have a line that passes, and says what is mentioned, as far as was asked; what its stream's labels say is not known
+    /// here.
+    fn names(&self, chunk: u32, is_mentioned: bool) -> bool {
+        let has = |asked: &OnceCell<Option<RoaringBitmap>>| {
+            asked.get().and_then(Option::as_ref).is_none_or(|chunks| chunks.contains(chunk))
+        };
+        has(&self.filters) && (!is_mentioned || has(&self.mention))
     }
 }
 
@@ -140,10 +150,27 @@ impl Chunk {
         budget: &dyn Budget,
         coverage: &mut Coverage,
     ) -> Result<Option<SourceLines>, ReadError> {
-        match self.fetched.get() {
+        match self.fetched.get() || self.reach(plan, budget)? {
             true => self.source.open_paid(&plan.held, budget, coverage),
             false => self.source.open(&plan.held, budget, coverage),
         }
+    }
+
+    /// Its turn to be opened has come: whether it was read, with others that follow, and is paid.
+    fn reach(&self, plan: &LogsPlan, budget: &dyn Budget) -> Result<bool, ReadError> {
+        let (Some(ahead), Some((block, chunk))) = (&plan.ahead, self.stored()) else { return Ok(false) };
+        if plan.held.get(block, chunk).is_some() {
+            return Ok(false);
+        }
+        let names = |chunk: &u32| self.asked.names(*chunk, plan.mention.is_some());
+        let list = || block.in_turn(plan).into_iter().map(|(_, chunk)| chunk).filter(names).collect();
+        Ok(match ahead.reach((block, chunk), list, budget)? {
+            Reached::Unread => false,
+            Reached::Paid(pack) => {
+                pack.iter().for_each(|pack| plan.held.hold(block, chunk, pack));
+                true
+            }
+        })
     }
 
     /// Its block when the index of that has not been asked yet.
@@ -223,6 +250,22 @@ pub(crate) fn missed(error: SegmentError, coverage: &mut Coverage) -> Result<(),
     Ok(())
 }
 
+impl LogsBlock {
+    /// The chunks for a plan in the order of their turns: all of a pack together, so that it is opened once, by the earliest or latest of
+    /// those that are selected.
+    fn in_turn(&self, plan: &LogsPlan) -> Vec<(ChunkOrder, u32)> {
+        let selected: Vec<(u32, &ChunkMeta)> = self.select(plan).collect();
+        let mut chunks = Vec::with_capacity(selected.len());
+        for of_pack in selected.chunk_by(|a, b| self.pack_of(a.0) == self.pack_of(b.0)) {
+            let orders = of_pack.iter().map(|(_, meta)| plan.order(meta));
+            let first = orders.clone().min();
+            chunks.extend(orders.zip(of_pack).map(|(own, (chunk, _))| (first, self.pack_of(*chunk), own, *chunk)));
+        }
+        chunks.sort_unstable();
+        chunks.into_iter().filter_map(|(first, _, _, chunk)| Some((first?, chunk))).collect()
+    }
+}
+
 impl Segment<LogsPlan> for LogsBlock {
     type Key = ChunkOrder;
     type Item<'a> = Chunk;
@@ -237,18 +280,7 @@ impl Segment<LogsPlan> for LogsBlock {
     {
         let asked = Rc::new(AskedIndex::default());
         let block = Arc::clone(&self);
-        let list = move || {
-            let selected: Vec<(u32, &ChunkMeta)> = block.select(&plan).collect();
-            let mut chunks = Vec::with_capacity(selected.len());
-            // All of a pack together, so that it is opened once: by the earliest or latest of those that are selected.
-            for of_pack in selected.chunk_by(|a, b| block.pack_of(a.0) == block.pack_of(b.0)) {
-                let orders = of_pack.iter().map(|(_, meta)| plan.order(meta));
-                let first = orders.clone().min();
-                chunks.extend(orders.zip(of_pack).map(|(own, (chunk, _))| (first, block.pack_of(*chunk), own, *chunk)));
-            }
-            chunks.sort_unstable();
-            chunks.into_iter().filter_map(|(first, _, _, chunk)| Some((first?, chunk))).collect()
-        };
+        let list = move || block.in_turn(&plan);
         Box::new(listed(budget, list).filter_map(move |entry| {
             let (order, chunk) = match entry {
                 Ok(entry) => entry,

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::time::Duration;
 
 use weir_tests::weir::{Weir, eventually};
 
-use crate::questions::{LogQuery, Wanted, found, questions};
+use crate::questions::{Answer, LogQuery, Wanted, questions};
 use crate::table::Figure;
 
 /// Each question is asked cold so often; the middle one counts.
@@ -15,7 +14,9 @@ const TIMES: usize = 3;
 
 /// Asks, prints a row a question, and returns the middle times.
 pub async fn ask(weir: &mut Weir, wanted: &Wanted) -> Vec<Figure> {
-    println!("| cold | goal, ms | middle of {TIMES}, ms | read from the disk, kB | found |\n| --- | --- | --- | --- | --- |");
+    println!(
+        "| cold | goal, ms | middle of {TIMES}, ms | read from the disk, kB | answer, bytes | found |\n| --- | --- | --- | --- | --- | --- |"
+    );
     let mut figures = Vec::new();
     for question in questions(wanted) {
         let Some(goal) = question.cold_goal() else { continue };
@@ -23,22 +24,22 @@ pub async fn ask(weir: &mut Weir, wanted: &Wanted) -> Vec<Figure> {
         for _ in 0..TIMES {
             tries.push(once(weir, &question, wanted).await);
         }
-        tries.sort_by_key(|(took, ..)| *took);
-        let (took, read, found) = &tries[TIMES / 2];
-        let took = took.as_secs_f64() * 1e3;
-        println!("| {} | {goal} | {took:.1} | {} | {found} |", question.what, read / 1000);
-        figures.push(Figure::new(format!("cold: {}, ms", question.what), goal, took, 1));
+        tries.sort_by_key(|(answer, _)| answer.took);
+        let (answer, read) = &tries[TIMES / 2];
+        let took = answer.took.as_secs_f64() * 1e3;
+        println!("| {} | {goal} | {took:.1} | {} | {} |", question.what, read / 1000, answer.found(&question));
+        figures.push(question.figure("cold", goal, (took, 1), answer.failed()));
     }
     figures
 }
 
-/// Time, bytes that came from the disk, and what was found.
-async fn once(weir: &mut Weir, question: &LogQuery, wanted: &Wanted) -> (Duration, u64, String) {
+/// The answer, and bytes that came from the disk.
+async fn once(weir: &mut Weir, question: &LogQuery, wanted: &Wanted) -> (Answer, u64) {
     restart(weir).await;
     evict(&weir.data.join("store"));
     let before = read_bytes(weir);
-    let (took, body) = question.answer(weir, wanted).await;
-    (took, read_bytes(weir).saturating_sub(before), found(question, &body))
+    let answer = question.answer(weir, wanted).await;
+    (answer, read_bytes(weir).saturating_sub(before))
 }
 
 /// Kills it and starts it again, until every block is open.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_tests::bench::watch::processor_time_of;
 use weir_tests::nezha::Line;
@@ -19,7 +20,7 @@ const SAMPLE_EACH: u64 = 97;
 
 /// What is asked for, chosen from the lines on their way.
 #[derive(Default)]
-pub struct Wanted {
+pub struct Choice {
     lines: u64,
     /// Of the middle of the lines, as far as is known how many there are: of the last line whose number is a power of two.
     trace_id: String,
@@ -29,7 +30,18 @@ pub struct Wanted {
     last: i64,
 }
 
-impl Wanted {
+/// What was chosen.
+#[derive(Serialize, Deserialize)]
+pub struct Wanted {
+    trace_id: String,
+    /// The one whose share of the lines is nearest to [`WORD_SHARE`].
+    word: String,
+    busiest_pod: String,
+    first: i64,
+    last: i64,
+}
+
+impl Choice {
     pub fn note(&mut self, line: &Line, at: i64) {
         self.lines += 1;
         if !line.trace_id.is_empty() && (self.lines.is_power_of_two() || self.trace_id.is_empty()) {
@@ -47,18 +59,17 @@ impl Wanted {
         }
     }
 
-    /// The word whose share of the lines is nearest to [`WORD_SHARE`].
-    fn word(&self) -> &str {
-        let wanted = (self.lines / SAMPLE_EACH) as f64 * WORD_SHARE;
+    pub fn made(self) -> Wanted {
+        let share = (self.lines / SAMPLE_EACH) as f64 * WORD_SHARE;
         let nearest = self.words.iter().min_by(|a, b| {
-            let off = |(word, count): (&String, &u64)| ((*count as f64 - wanted).abs(), word.clone());
+            let off = |(word, count): (&String, &u64)| ((*count as f64 - share).abs(), word.clone());
             off(*a).partial_cmp(&off(*b)).expect("shares are numbers")
         });
-        nearest.expect("lines have words").0
-    }
-
-    fn busiest_pod(&self) -> &str {
-        self.pods.iter().max_by_key(|(pod, lines)| (**lines, (*pod).clone())).expect("lines have pods").0
+        let word = nearest.expect("lines have words").0.clone();
+        let busiest = self.pods.iter().max_by_key(|(pod, lines)| (**lines, (*pod).clone()));
+        let busiest_pod = busiest.expect("lines have pods").0.clone();
+        let first = self.first.expect("there are lines");
+        Wanted { trace_id: self.trace_id, word, busiest_pod, first, last: self.last }
     }
 }
 
@@ -75,10 +86,16 @@ pub struct LogQuery {
     steps: Option<(i64, i64, i64)>,
 }
 
+/// All of them, or those that `ASK` names by a part of what they are.
 pub fn questions(wanted: &Wanted) -> Vec<LogQuery> {
+    let asked = std::env::var("ASK").unwrap_or_default();
+    every_question(wanted).into_iter().filter(|question| question.what.contains(&asked)).collect()
+}
+
+fn every_question(wanted: &Wanted) -> Vec<LogQuery> {
     let all = "{namespace=\"nezha\"}";
-    let (trace, word, pod) = (&wanted.trace_id, wanted.word(), wanted.busiest_pod());
-    let (first, last) = (wanted.first.unwrap_or_default(), wanted.last);
+    let Wanted { trace_id: trace, word, busiest_pod: pod, first, last } = wanted;
+    let (first, last) = (*first, *last);
     let days = format!("[{}s]", (last - first) / SECOND + 2);
     let whole = Some((last + 1, last + 1, SECOND));
     let aligned = Some((first.div_euclid(FOUR_HOURS) * FOUR_HOURS, (last / FOUR_HOURS + 1) * FOUR_HOURS, FOUR_HOURS));
@@ -122,25 +139,27 @@ pub async fn ask(weir: &Weir, wanted: &Wanted, (times, is_scaled): (u32, bool)) 
     let pid = weir.pid().expect("weir runs");
     let mut figures = Vec::new();
     for question in questions(wanted) {
-        let (mut best, mut bytes, mut found) = (Duration::MAX, 0, String::new());
-        let before = processor_time_of(pid);
-        for _ in 0..times {
-            let (took, body) = question.answer(weir, wanted).await;
-            best = best.min(took);
-            (bytes, found) = (body.len(), self::found(&question, &body));
+        let (mut best, mut shown, before) = (Duration::MAX, String::new(), processor_time_of(pid));
+        let (mut asked, mut failed) = (0, None);
+        while asked < times && failed.is_none() {
+            let answer = question.answer(weir, wanted).await;
+            asked += 1;
+            best = best.min(answer.took);
+            shown = answer.found(&question);
+            failed = answer.failed();
         }
-        let cpu = (processor_time_of(pid) - before) / times;
+        let cpu = (processor_time_of(pid) - before) / asked.max(1);
         let (goal, best) = (question.goals[usize::from(is_scaled)], best.as_secs_f64() * 1e3);
-        println!("| {} | {goal} | {best:.2} | {:.1} | {bytes} | {found} |", question.what, cpu.as_secs_f64() * 1e3);
-        figures.push(Figure::new(format!("warm: {}, ms", question.what), goal, best, 2));
+        println!("| {} | {goal} | {best:.2} | {:.1} | {shown} |", question.what, cpu.as_secs_f64() * 1e3);
+        figures.push(question.figure("warm", goal, (best, 2), failed));
     }
     figures
 }
 
 impl LogQuery {
-    /// How long the answer took, and the answer.
-    pub async fn answer(&self, weir: &Weir, wanted: &Wanted) -> (Duration, String) {
-        let (start, end, step) = self.steps.unwrap_or((wanted.first.unwrap_or_default(), wanted.last + 1, SECOND));
+    /// Asks it once. What is answered with an error, as after `query.timeout`, is an answer too.
+    pub async fn answer(&self, weir: &Weir, wanted: &Wanted) -> Answer {
+        let (start, end, step) = self.steps.unwrap_or((wanted.first, wanted.last + 1, SECOND));
         let (start, end, step) = (start.to_string(), end.to_string(), (step / SECOND).to_string());
         let mut parameters = vec![("query", &*self.query), ("start", &start), ("end", &end), ("limit", "100")];
         if self.steps.is_some() {
@@ -148,9 +167,16 @@ impl LogQuery {
         }
         let begun = Instant::now();
         let (status, body) = weir.try_get(self.path, &parameters).await;
-        let took = begun.elapsed();
-        assert_eq!(status, 200, "{}: {body}", self.query);
-        (took, body)
+        Answer { took: begun.elapsed(), status, body }
+    }
+
+    /// Of a question that was answered in so many milliseconds, shown with so many decimals, or failed.
+    pub fn figure(&self, how: &str, goal: &'static str, (took, decimals): (f64, usize), failed: Option<String>) -> Figure {
+        let what = format!("{how}: {}, ms", self.what);
+        match failed {
+            None => Figure::new(what, goal, took, decimals),
+            Some(shown) => Figure { what, goal, value: f64::INFINITY, shown },
+        }
     }
 
     /// Of those that are asked cold.
@@ -164,8 +190,30 @@ impl LogQuery {
     }
 }
 
+/// What a question came to.
+pub struct Answer {
+    pub took: Duration,
+    status: u16,
+    body: String,
+}
+
+impl Answer {
+    /// The status and the time, unless it is an answer to the question.
+    pub fn failed(&self) -> Option<String> {
+        (self.status != 200).then(|| format!("{} after {:.1} s", self.status, self.took.as_secs_f64()))
+    }
+
+    /// Bytes of the answer and what was found, as two cells of a row.
+    pub fn found(&self, question: &LogQuery) -> String {
+        match self.status {
+            200 => format!("{} | {}", self.body.len(), found(question, &self.body)),
+            status => format!("{} | status {status}: {}", self.body.len(), self.body.trim().replace(['|', '\n'], " ")),
+        }
+    }
+}
+
 /// Lines, or the sum of all points and their series.
-pub fn found(question: &LogQuery, body: &str) -> String {
+fn found(question: &LogQuery, body: &str) -> String {
     let body: Value = serde_json::from_str(body).expect("JSON");
     if question.path == PATTERNS {
         let patterns = body["data"].as_array().cloned().unwrap_or_default();

@@ -21,7 +21,7 @@ use crate::{Subject, mib};
 pub const CLIENTS: usize = 8;
 /// Nothing is sealed before it is asked for, nothing expires, and only what is sent is measured. Up to some GB: heads of more
 /// take more memory than a process has in use, and more lies on the bus than it may (`bus.disk.backlog_max`).
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 [aggregator]
 head_age_max = "1h"
 head_max = "8GiB"
@@ -105,20 +105,57 @@ pub struct Filled {
     pub retries: u64,
     /// Still running, to be asked whether all is there.
     pub weir: Weir,
-    folder: TempDir,
+    /// Blocks when nothing was left to merge.
+    pub merged_blocks: u64,
+    folder: Folder,
+}
+
+/// Where a weir has its configuration and its data.
+pub enum Folder {
+    /// Gone with the benchmark.
+    Temporary(TempDir),
+    #[allow(dead_code, reason = "the benchmark logs_questions keeps one")]
+    Kept(PathBuf),
+}
+
+impl Folder {
+    pub fn temporary() -> Self {
+        Self::Temporary(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(folder) => folder,
+        }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path().join("weir.toml")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// The binary over what lies there.
+    pub async fn start(&self, binary: &Path) -> Weir {
+        let arguments = ["--no-node", "--config", &self.config().display().to_string()];
+        Weir::start_binary(binary, &self.data(), &arguments, &[]).await
+    }
 }
 
 impl Filled {
     /// What it was started with.
     #[allow(dead_code, reason = "the benchmark logs_questions asks for it")]
     pub fn config(&self) -> PathBuf {
-        self.folder.path().join("weir.toml")
+        self.folder.config()
     }
 
     /// Where it keeps what it has.
     #[allow(dead_code, reason = "the benchmark logs_questions asks for it")]
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.data()
     }
 
     /// The most that was resident until the end of a stage; in brackets what weir says that its heads held of it.
@@ -141,21 +178,19 @@ fn accepts(binary: &Path, config: &Path) -> bool {
 
 /// Starts the binary and fills it. Nothing is sealed until all is searchable.
 pub async fn fill(subject: &Subject, route: &Route, bodies: &Bodies) -> Filled {
-    fill_with(subject, route, bodies, CONFIG).await
+    fill_with(subject, route, bodies, (Folder::temporary(), CONFIG)).await
 }
 
-/// The same with another configuration.
-pub async fn fill_with(subject: &Subject, route: &Route, bodies: &Bodies, text: &str) -> Filled {
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = folder.path().join("weir.toml");
+/// The same with another configuration, in an empty folder.
+pub async fn fill_with(subject: &Subject, route: &Route, bodies: &Bodies, (folder, text): (Folder, &str)) -> Filled {
+    let config = folder.config();
     std::fs::write(&config, text).expect("write the configuration");
     if !accepts(&subject.binary, &config) {
         let before = text.replace("head_max = \"8GiB\"", "head_bytes_max = 8589934592");
         let before = before.replace("heads_memory_max = \"8GiB\"", "heads_bytes_max = 8589934592");
         std::fs::write(&config, before).expect("write the configuration");
     }
-    let arguments = ["--no-node", "--config", &config.display().to_string()];
-    let weir = Weir::start_binary(&subject.binary, &folder.path().join("data"), &arguments, &[]).await;
+    let weir = folder.start(&subject.binary).await;
     let pid = weir.pid().expect("it runs");
     let (begun, cpu) = (Instant::now(), processor_time_of(pid));
     let stage = || Stage { cpu: processor_time_of(pid).saturating_sub(cpu), wall: begun.elapsed(), peak: weir.resident_peak() };
@@ -178,7 +213,8 @@ pub async fn fill_with(subject: &Subject, route: &Route, bodies: &Bodies, text: 
     // Where heads are sealed by themselves it takes minutes, and lines of weir's own log come as well; whoever fills so counts lines.
     let is_all = reached.blocks > 0 || after.high_watermark == reached.high_watermark;
     assert!(is_all, "more was on the bus than was waited for: {reached:?}, {after:?}");
-    Filled { searchable, head_bytes: reached.head_bytes, blocks: reached.blocks, sealed, retries, weir, folder }
+    let (head_bytes, blocks, merged_blocks) = (reached.head_bytes, reached.blocks, after.blocks);
+    Filled { searchable, head_bytes, blocks, sealed, retries, weir, merged_blocks, folder }
 }
 
 /// What stands behind the figures.
@@ -186,13 +222,14 @@ pub fn print(subject: &Subject, filled: &Filled) {
     let (searchable, sealed) = (&filled.searchable, &filled.sealed);
     println!(
         "  {}: {:.2} CPU s and {:.1} s until searchable, {} blocks; {:.2} CPU s and {:.1} s \
-         until compacted; {} requests told to come again | {}",
+         until compacted, {} blocks; {} requests told to come again | {}",
         subject.name,
         searchable.cpu.as_secs_f64(),
         searchable.wall.as_secs_f64(),
         filled.blocks,
         sealed.cpu.as_secs_f64(),
         sealed.wall.as_secs_f64(),
+        filled.merged_blocks,
         filled.retries,
         subject.binary.display(),
     );
@@ -260,6 +297,12 @@ impl Progress {
             blocks: sum(&["blocks"]),
         }
     }
+}
+
+/// Blocks of a topic now.
+#[allow(dead_code, reason = "the benchmark logs_questions asks for it")]
+pub async fn blocks(weir: &Weir, topic: &str) -> u64 {
+    Progress::of(weir, topic).await.blocks
 }
 
 /// Bus records of a topic that were acknowledged, as the part that sends them counts them: what is told of the end of the bus is

@@ -82,9 +82,14 @@ impl BlockIndex<'_> {
         }
     }
 
-    /// False when no word, and no id that is not packed, has a folded part at this edge.
+    /// False when no word, and no id that is not packed, has a folded part at this edge; what is too long for the index aside.
     fn may_be_written(&self, edge: Edge, part: &[u8]) -> bool {
         self.grams.is_none_or(|grams| grams.may_have(edge, part))
+    }
+
+    /// False when no token that is too long for the index may have a folded part at this edge.
+    fn may_be_long(&self, edge: Edge, part: &[u8]) -> bool {
+        self.grams.is_none_or(|grams| grams.may_have_long(edge, part))
     }
 
     fn add_chunks_with_id(&self, id: &[u8], found: &mut RoaringBitmap) -> Result<(), StoreError> {
@@ -94,13 +99,17 @@ impl BlockIndex<'_> {
 
     fn chunks_with_token(&self, token: &[u8]) -> Found {
         let mut found = RoaringBitmap::new();
+        if token.len() > TOKEN_BYTES_MAX {
+            if self.may_be_long(Edge::Whole, token) {
+                self.ask_words(|words| words.add_chunks_with(LONG, &mut found))?;
+            }
+            return Ok(Some(found));
+        }
         let is_packed = is_id(token) && is_hex(token);
         if !is_packed && !self.may_be_written(Edge::Whole, token) {
             return Ok(Some(found));
         }
-        if token.len() > TOKEN_BYTES_MAX {
-            self.ask_words(|words| words.add_chunks_with(LONG, &mut found))?;
-        } else if is_id(token) {
+        if is_id(token) {
             self.add_chunks_with_id(token, &mut found)?;
         } else {
             self.ask_words(|words| words.add_chunks_with(token, &mut found))?;
@@ -113,23 +122,21 @@ impl BlockIndex<'_> {
             return Ok(None);
         }
         let mut found = RoaringBitmap::new();
-        let may_be_written = self.may_be_written(edge, part);
-        if may_be_written {
+        let (may_be_long, fits) = (self.may_be_long(edge, part), part.len() <= TOKEN_BYTES_MAX);
+        let may_be_written = fits && self.may_be_written(edge, part);
+        let may_be_word = may_be_written && !ids::are_in_ids_alone(part);
+        if may_be_long || may_be_word {
             self.ask_words(|words| {
                 words.add_chunks_with(LONG, &mut found)?;
-                if part.len() <= TOKEN_BYTES_MAX { words.add_chunks_with_part(edge, part, &mut found) } else { Ok(()) }
+                if may_be_word { words.add_chunks_with_part(edge, part, &mut found) } else { Ok(()) }
             })?;
         }
-        if !may_be_written && !is_hex(part) {
+        if !may_be_written && !is_hex(part) || found.len() == u64::from(self.chunks) {
             return Ok(Some(found));
         }
         let ids = self.ids()?;
-        for (shape, table) in ids.tables(self).filter(|(shape, _)| may_be_written || shape.is_packed()) {
-            if found.len() == u64::from(self.chunks) {
-                break;
-            }
-            ids::add_chunks_with_part((shape, &table), edge, part, &mut found)?;
-        }
+        let tables: Vec<_> = ids.tables(self).filter(|(shape, _)| may_be_written || shape.is_packed()).collect();
+        ids::add_chunks_with_part(&tables, (edge, part), self.chunks, &mut found)?;
         Ok(Some(found))
     }
 

@@ -91,6 +91,11 @@ impl IndexCache {
         self.kept.get(key)
     }
 
+    /// Keeps what was opened.
+    pub(super) fn keep(&self, key: Key, section: OpenSection) {
+        self.kept.insert(key, section);
+    }
+
     /// A section or a part of a block, opened by `open` when it is not there. Two that miss at once open it twice, which is harmless.
     pub(super) fn get(
         &self,

@@ -3,8 +3,8 @@
 use super::super::predicate::Edge;
 use super::super::schema::GRAMS;
 use super::super::tokens::{SEPARATOR, TOKEN_BYTES_MAX};
+use bytes::Bytes;
 use weir_blocks::StoreError;
-use weir_blocks::block::BlockReader;
 
 const GRAM_BYTES: usize = 3;
 /// A filter has this many bytes at most: the words of a language and its names have some ten thousand triples.
@@ -76,25 +76,26 @@ impl Grams {
         }
     }
 
+    /// False when no token that is too long to be pushed has a folded part at this edge.
+    pub(super) fn may_have_long(&self, edge: Edge, part: &[u8]) -> bool {
+        self.long && (edge != Edge::Whole || part.len() > TOKEN_BYTES_MAX)
+    }
+
     /// False when no pushed token has a folded part at this edge.
     pub(super) fn may_have(&self, edge: Edge, part: &[u8]) -> bool {
-        let in_long = self.long && (edge != Edge::Whole || part.len() > TOKEN_BYTES_MAX);
         let has = |gram: &[u8]| {
             let bit = bit_of(gram) % (8 * self.bits.len());
             self.bits[bit / 8] & 1 << (bit % 8) != 0
         };
-        in_long || edge.needle(part).windows(GRAM_BYTES).all(has)
+        edge.needle(part).windows(GRAM_BYTES).all(has)
     }
 }
 
-/// Those of a block. A damaged filter costs time and no lines, so that it is no error here; that it cannot be read now is one.
-pub(crate) fn read_grams(reader: &BlockReader) -> Result<Option<Result<Grams, String>>, StoreError> {
-    if reader.section_len(GRAMS).is_none() {
-        return Ok(None);
-    }
-    match reader.section(GRAMS) {
-        Ok(bytes) => Ok(Some(Grams::decode(&bytes).map_err(|detail| format!("section {GRAMS}: {detail}")))),
-        Err(StoreError::Corrupt { detail, .. }) => Ok(Some(Err(detail))),
+/// Those of a section that was read. A damaged filter costs time and no lines, so that it is no error here; others are.
+pub(crate) fn open_grams(section: Result<Bytes, StoreError>) -> Result<Result<Grams, String>, StoreError> {
+    match section {
+        Ok(bytes) => Ok(Grams::decode(&bytes).map_err(|detail| format!("section {GRAMS}: {detail}"))),
+        Err(StoreError::Corrupt { detail, .. }) => Ok(Err(detail)),
         Err(error) => Err(error),
     }
 }
@@ -128,7 +129,8 @@ mod tests {
         let section = builder.finish();
         assert_eq!(hex::encode(&section), "0120800000");
         let grams = Grams::decode(&section).unwrap();
-        assert!(grams.may_have(Edge::Anywhere, b"zebra") && !grams.may_have(Edge::Whole, b"zebra"));
+        assert!(grams.may_have_long(Edge::Anywhere, b"zebra") && !grams.may_have_long(Edge::Whole, b"zebra"));
+        assert!(grams.may_have(Edge::Whole, b"ab") && !grams.may_have(Edge::Anywhere, b"zebra"));
         assert!(Grams::decode(&section[..3]).is_ok() && Grams::decode(&section[..4]).is_err() && Grams::decode(&[]).is_err());
     }
 }

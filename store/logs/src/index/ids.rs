@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 use super::super::predicate::Edge;
 use super::super::tokens::{NUMBER_BYTES_MIN, TOKEN_BYTES_MAX};
 use super::pages::{PageList, PagesBuilder, TableCode, decode_lists};
+use super::scan::add_chunks_of_rows;
 use super::stored_table::StoredTable;
 use super::table::{SECTION_BYTES_MAX, Table, TableBuilder};
 use weir_blocks::StoreError;
@@ -190,60 +191,63 @@ pub(super) fn add_chunks_with<'t>(
     }
 }
 
-/// Adds the chunks of a table's tokens that have a folded part at this edge; the part has at least three characters. Errors with
-/// `Corrupt`.
+/// Whether every token with a folded part is an id, or longer than any in the index: no word has it.
+pub(super) fn are_in_ids_alone(part: &[u8]) -> bool {
+    part.len() >= MIXED_BYTES_MIN && digits_of(part) >= MIXED_DIGITS_MIN
+}
+
+fn digits_of(text: &[u8]) -> usize {
+    text.iter().filter(|byte| byte.is_ascii_digit()).count()
+}
+
+/// Whether the rows of a shape may have a part that is shorter than they are.
+fn may_have_part(shape: Shape, part: &[u8]) -> bool {
+    match shape {
+        Shape::Hex(length) => length > part.len() && is_hex(part),
+        // Of the digits that it has the part may lack some, and then there are other characters.
+        Shape::Text(length) => length > part.len() && length >= part.len() + MIXED_DIGITS_MIN.saturating_sub(digits_of(part)),
+    }
+}
+
+/// Adds the chunks of the tables' tokens that have a folded part at this edge, of a block of `chunks`; the part has at least three
+/// characters. Errors with `Corrupt`.
 pub(super) fn add_chunks_with_part(
-    (shape, table): (Shape, &StoredTable<'_>),
-    edge: Edge,
-    part: &[u8],
+    tables: &[(Shape, StoredTable<'_>)],
+    (edge, part): (Edge, &[u8]),
+    chunks: u32,
     found: &mut RoaringBitmap,
 ) -> Result<(), StoreError> {
-    match shape {
-        Shape::Hex(length) if length > part.len() => match is_hex(part) {
-            true => add_by_digits(table, length, edge, part, found),
-            false => Ok(()),
-        },
-        Shape::Text(length) if length > part.len() => add_by_text(table, edge, part, found),
-        Shape::Hex(length) | Shape::Text(length) => match length == part.len() && Shape::of(part) == Some(shape) {
-            true => table.add_chunks_with(shape.row(part, &mut [0; TOKEN_BYTES_MAX]), found),
-            false => Ok(()),
-        },
+    let own = Shape::of(part);
+    if let Some((shape, table)) = tables.iter().find(|(shape, _)| Some(*shape) == own) {
+        table.add_chunks_with(shape.row(part, &mut [0; TOKEN_BYTES_MAX]), found)?;
     }
+    let longer: Vec<_> =
+        tables.iter().filter(|(shape, _)| may_have_part(*shape, part)).map(|(shape, table)| (*shape, table)).collect();
+    add_chunks_of_rows(&longer, u64::from(chunks), found, |shape, rows| match shape {
+        Shape::Hex(length) => rows_with_digits(rows, length, edge, part),
+        Shape::Text(length) => rows_with((rows, length), part, |row| edge.has(row, part)),
+    })
 }
 
 /// The part begins in the upper or in the lower half of a byte; what of it fills whole bytes is looked for, the rest compared.
-fn add_by_digits(
-    table: &StoredTable<'_>,
-    length: usize,
-    edge: Edge,
-    part: &[u8],
-    found: &mut RoaringBitmap,
-) -> Result<(), StoreError> {
+fn rows_with_digits(rows: &[u8], length: usize, edge: Edge, part: &[u8]) -> RoaringBitmap {
     let mut digits = [0; 2 * TOKEN_BYTES_MAX];
-    let mut has = |row: &[u8]| {
-        let text = &mut digits[..2 * row.len()];
-        hex::encode_to_slice(row, text).expect("invariant: two digits a byte");
-        edge.has(&text[..length], part)
-    };
-    let (rows, mut having) = (table.rows()?, RoaringBitmap::new());
+    let width = Shape::Hex(length).width();
+    let mut having = RoaringBitmap::new();
     for begun in [0, 1] {
         let whole = &part[begun..begun + (part.len() - begun) / 2 * 2];
-        select_rows((&rows, table.width()), pack(whole, &mut [0; TOKEN_BYTES_MAX]), &mut has, &mut having);
+        having |= rows_with((rows, width), pack(whole, &mut [0; TOKEN_BYTES_MAX]), |row| {
+            let text = &mut digits[..2 * row.len()];
+            hex::encode_to_slice(row, text).expect("invariant: two digits a byte");
+            edge.has(&text[..length], part)
+        });
     }
-    drop(rows);
-    table.add_chunks_of(&having, found)
+    having
 }
 
-fn add_by_text(table: &StoredTable<'_>, edge: Edge, part: &[u8], found: &mut RoaringBitmap) -> Result<(), StoreError> {
-    let (rows, mut having) = (table.rows()?, RoaringBitmap::new());
-    select_rows((&rows, table.width()), part, |row| edge.has(row, part), &mut having);
-    drop(rows);
-    table.add_chunks_of(&having, found)
-}
-
-/// Adds the numbers of rows of a width that contain the bytes, at least one, and pass.
-fn select_rows((rows, width): (&[u8], usize), bytes: &[u8], mut passes: impl FnMut(&[u8]) -> bool, having: &mut RoaringBitmap) {
-    let finder = Finder::new(bytes);
+/// The numbers of rows of a width that contain the bytes, at least one, and pass.
+fn rows_with((rows, width): (&[u8], usize), bytes: &[u8], mut passes: impl FnMut(&[u8]) -> bool) -> RoaringBitmap {
+    let (finder, mut having) = (Finder::new(bytes), RoaringBitmap::new());
     let mut from = 0;
     while let Some(at) = finder.find(&rows[from..]).map(|at| from + at) {
         let (row, within) = (at / width, at % width);
@@ -255,6 +259,7 @@ fn select_rows((rows, width): (&[u8], usize), bytes: &[u8], mut passes: impl FnM
             from = at + 1;
         }
     }
+    having
 }
 
 #[cfg(test)]
@@ -317,9 +322,8 @@ mod tests {
                     let Some(part) = token.get(start..end).filter(|part| part.len() >= 3) else { continue };
                     for edge in [Edge::Start, Edge::End, Edge::Anywhere] {
                         let mut found = RoaringBitmap::new();
-                        for (shape, table) in &tables {
-                            add_chunks_with_part((*shape, &StoredTable::Whole(table)), edge, part, &mut found).unwrap();
-                        }
+                        let tables: Vec<_> = tables.iter().map(|(shape, table)| (*shape, StoredTable::Whole(table))).collect();
+                        add_chunks_with_part(&tables, (edge, part), 12, &mut found).unwrap();
                         let has = |chunk: &u32| chunks[*chunk as usize].iter().any(|token| edge.has(token, part));
                         let expected: Vec<u32> = (0..12).filter(has).collect();
                         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{edge:?} {}", String::from_utf8_lossy(part));

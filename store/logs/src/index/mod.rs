@@ -6,7 +6,7 @@
 //! - [`pairs`]: which chunks have a name with a value among their metadata, by a hash of both;
 //! - [`grams`]: whether a block has a word at all; always in memory;
 //! - `table`: sorted rows with the chunks of each, which ids and pairs are made of; `pages`: tables in pages, of which one is read
-//!   for a row; `stored_table`: a table wherever it lies;
+//!   for a row; `stored_table`: a table wherever it lies; `scan`: the rows of several of them read from end to end;
 //! - `build`: the sections in the making; [`ask`]: one block's, asked; `sections` opens them, `cache` keeps what is open, `turns` bounds what is read at once.
 //!
 //! Tokens come folded (`tokens`): upper and lower case are the same here. What each byte means: `docs/formats/logs_block.md`.
@@ -19,6 +19,7 @@ mod grams;
 mod ids;
 mod pages;
 mod pairs;
+mod scan;
 mod sections;
 mod stored_table;
 mod table;
@@ -28,7 +29,7 @@ mod words;
 pub(crate) use ask::{BlockIndex, Known};
 pub(crate) use build::IndexBuilder;
 pub(crate) use cache::IndexCache;
-pub(crate) use grams::{Grams, read_grams};
+pub(crate) use grams::{Grams, open_grams};
 pub(crate) use ids::is_id;
 pub(crate) use pairs::{pair_hash, pair_name};
 pub(crate) use turns::{THREADS_MAX, Turn, Turns};

@@ -113,11 +113,6 @@ impl PageList {
         Ok(Self { width, rows, firsts, starts })
     }
 
-    /// Bytes of a row.
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
     /// Number of pages.
     pub(super) fn pages(&self) -> usize {
         self.starts.len() - 1

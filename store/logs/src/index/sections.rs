@@ -169,7 +169,12 @@ impl BlockIndex<'_> {
 
     /// Errors with `Unavailable` when nothing may be read, or the request has ended.
     pub(super) fn may_read(&self) -> Result<(), StoreError> {
-        if self.at_hand || self.budget.check().is_err() { Err(StoreError::Unavailable) } else { Ok(()) }
+        if self.at_hand { Err(StoreError::Unavailable) } else { self.check_ended() }
+    }
+
+    /// Errors with `Unavailable` when the request has ended.
+    pub(super) fn check_ended(&self) -> Result<(), StoreError> {
+        self.budget.check().map_err(|_ended| StoreError::Unavailable)
     }
 
     /// The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.

@@ -1,16 +1,15 @@
 //! A table of a block wherever it lies: whole in memory as blocks of before have it, or in pages that are read when they are needed.
 
-use std::ops::{ControlFlow, Deref};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use super::ask::BlockIndex;
-use super::cache::{OpenSection, Part};
+use super::cache::{Key, OpenSection, Part};
 use super::pages::PageList;
 use super::sections::ANOTHER;
 use super::table::Table;
-use super::turns::Turn;
 use weir_blocks::StoreError;
 
 /// Pages of a table that are read one by one for the rows of a question, and kept; of more all that lies between them is read. Of an id
@@ -18,7 +17,7 @@ use weir_blocks::StoreError;
 const PAGES_EACH: usize = 4;
 
 /// Bytes of neighbouring pages that are read in one piece: no more than other reads of a store, and two dozen for the largest table.
-const PIECE_BYTES: u64 = 8 << 20;
+pub(super) const PIECE_BYTES: u64 = 8 << 20;
 
 /// One table.
 pub(super) enum StoredTable<'a> {
@@ -33,36 +32,7 @@ pub(super) struct PagedTable<'a> {
     pub(super) list: &'a PageList,
 }
 
-/// Rows, one after the other.
-pub(super) enum Rows<'a> {
-    Whole(&'a [u8]),
-    /// With the turn that they were read in, which is held as long as they are.
-    Paged {
-        rows: Arc<Vec<u8>>,
-        _turn: Option<Turn>,
-    },
-}
-
-impl Deref for Rows<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Whole(rows) => rows,
-            Self::Paged { rows, .. } => rows,
-        }
-    }
-}
-
 impl StoredTable<'_> {
-    /// Bytes of a row.
-    pub(super) fn width(&self) -> usize {
-        match self {
-            Self::Whole(table) => table.width(),
-            Self::Paged(paged) => paged.list.width(),
-        }
-    }
-
     /// Adds the chunks of the row that is like this one, if there is one. Errors with `Corrupt`.
     pub(super) fn add_chunks_with(&self, row: &[u8], found: &mut RoaringBitmap) -> Result<(), StoreError> {
         match self {
@@ -92,14 +62,6 @@ impl StoredTable<'_> {
             Self::Paged(paged) => paged.each_page(&Vec::from_iter(0..paged.list.pages()), |_, _| ControlFlow::Continue(())),
         }
     }
-
-    /// All rows. Errors with `Corrupt`.
-    pub(super) fn rows(&self) -> Result<Rows<'_>, StoreError> {
-        match self {
-            Self::Whole(table) => Ok(Rows::Whole(table.rows())),
-            Self::Paged(paged) => paged.rows(),
-        }
-    }
 }
 
 impl PagedTable<'_> {
@@ -111,8 +73,7 @@ impl PagedTable<'_> {
 
     /// One that is in memory.
     fn kept_page(&self, page: usize) -> Result<Option<Arc<Table>>, StoreError> {
-        let key = (Arc::clone(self.index.path), self.section, Part::Page(self.list.range(page).start));
-        self.index.cache.peek(&key).map(|section| self.table(section)).transpose()
+        self.index.cache.peek(&self.page_key(page)).map(|section| self.table(section)).transpose()
     }
 
     fn table(&self, section: OpenSection) -> Result<Arc<Table>, StoreError> {
@@ -129,27 +90,19 @@ impl PagedTable<'_> {
 
     /// Pages in memory first; nothing is read any more when all chunks are found.
     fn add_chunks_of(&self, rows: &RoaringBitmap, found: &mut RoaringBitmap) -> Result<(), StoreError> {
-        let mut pages: Vec<usize> = rows.iter().map(|row| self.list.page_of(row)).collect();
-        pages.dedup();
-        let add = |page: usize, table: &Table, found: &mut RoaringBitmap| {
-            let own = self.list.rows_of(page);
-            let named = own.clone().filter(|row| rows.contains(*row));
-            named.for_each(|row| table.add_chunks_of((row - own.start) as usize, found));
-            if found.len() == u64::from(self.index.chunks) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
         let mut missing = Vec::new();
-        for page in pages {
+        for page in self.pages_of(rows) {
             match self.kept_page(page)? {
-                Some(table) if add(page, &table, found).is_break() => return Ok(()),
+                Some(table) if self.add(rows, (page, &table), found).is_break() => return Ok(()),
                 Some(_) => {}
                 None => missing.push(page),
             }
         }
         if missing.len() > PAGES_EACH {
-            return self.each_page(&missing, |page, table| add(page, table, found));
+            return self.each_page(&missing, |page, table| self.add(rows, (page, table), found));
         }
         for page in missing {
-            if add(page, &*self.page(page)?, found).is_break() {
+            if self.add(rows, (page, &*self.page(page)?), found).is_break() {
                 break;
             }
         }
@@ -180,21 +133,60 @@ impl PagedTable<'_> {
         Ok(())
     }
 
-    fn rows(&self) -> Result<Rows<'static>, StoreError> {
-        let range = self.list.all();
-        let key = (Arc::clone(self.index.path), self.section, Part::Rows(range.start));
-        let mut turn = None;
-        let section = self.index.cache.get(key, || {
-            self.index.may_read()?;
-            let bytes = (range.end - range.start).saturating_add(self.list.rows_bytes() as u64);
-            turn = Some(self.index.cache.turns.bytes(bytes, self.index.budget)?);
-            let stored = self.index.reader.section_range(self.section, range)?;
-            let rows = self.list.decode_rows(&stored).map_err(|detail| self.index.wrong(self.section, detail))?;
-            Ok(OpenSection::Rows(Arc::new(rows)))
-        })?;
-        match section {
-            OpenSection::Rows(rows) => Ok(Rows::Paged { rows, _turn: turn }),
-            _ => Err(self.index.wrong(self.section, ANOTHER)),
+    /// What its rows are kept by.
+    pub(super) fn rows_key(&self) -> Key {
+        (Arc::clone(self.index.path), self.section, Part::Rows(self.list.all().start))
+    }
+
+    /// The rows if they are in memory.
+    pub(super) fn kept_rows(&self) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
+        match self.index.cache.peek(&self.rows_key()) {
+            None => Ok(None),
+            Some(OpenSection::Rows(rows)) => Ok(Some(rows)),
+            Some(_) => Err(self.index.wrong(self.section, ANOTHER)),
         }
+    }
+
+    /// Adds the chunks of rows by their numbers, out of `stored`: bytes of the section from `start` on, which have all of the table. So many
+    /// pages as are read one by one are kept.
+    pub(super) fn add_chunks_out_of(
+        &self,
+        (stored, start): (&[u8], u64),
+        rows: &RoaringBitmap,
+        found: &mut RoaringBitmap,
+    ) -> Result<(), StoreError> {
+        let pages = self.pages_of(rows);
+        for page in &pages {
+            self.index.check_ended()?;
+            let range = self.list.range(*page);
+            let table = Arc::new(self.decode(*page, &stored[(range.start - start) as usize..(range.end - start) as usize])?);
+            let flow = self.add(rows, (*page, &table), found);
+            if pages.len() <= PAGES_EACH {
+                self.index.cache.keep(self.page_key(*page), OpenSection::Table(table));
+            }
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn page_key(&self, page: usize) -> Key {
+        (Arc::clone(self.index.path), self.section, Part::Page(self.list.range(page).start))
+    }
+
+    /// The pages of rows, ascending.
+    fn pages_of(&self, rows: &RoaringBitmap) -> Vec<usize> {
+        let mut pages: Vec<usize> = rows.iter().map(|row| self.list.page_of(row)).collect();
+        pages.dedup();
+        pages
+    }
+
+    /// Adds the chunks of those rows that a page has; breaks when all chunks are found.
+    fn add(&self, rows: &RoaringBitmap, (page, table): (usize, &Table), found: &mut RoaringBitmap) -> ControlFlow<()> {
+        let own = self.list.rows_of(page);
+        let named = own.clone().filter(|row| rows.contains(*row));
+        named.for_each(|row| table.add_chunks_of((row - own.start) as usize, found));
+        if found.len() == u64::from(self.index.chunks) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

@@ -1,5 +1,9 @@
 //! Rows of one width, ascending, each with the chunks that have it. What is in a row is its owner's affair.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+
 use roaring::RoaringBitmap;
 
 use super::super::schema::ZSTD_LEVEL;
@@ -11,66 +15,176 @@ const COLUMNS: usize = 3;
 /// Bytes that all tables of a section may have unpacked.
 pub(super) const SECTION_BYTES_MAX: usize = UNPACKED_BYTES_MAX;
 
+/// Rows that are sorted at once. Sorting takes four times the memory of what is sorted, and runs nothing beside their rows: of a table of
+/// many runs it is next to nothing.
+const RUN_ROWS: usize = 32 << 10;
+
 /// Gathers rows: one for each chunk that has it, chunks ascending.
 pub(super) struct TableBuilder {
     width: usize,
+    /// Those that are in no run yet.
+    open: Run,
+    runs: Vec<Run>,
+}
+
+/// Rows one after the other, and the chunk of each.
+#[derive(Default)]
+struct Run {
     rows: Vec<u8>,
     chunks: Vec<u32>,
+}
+
+impl Run {
+    fn row(&self, width: usize, at: usize) -> Option<&[u8]> {
+        self.rows.get(at * width..(at + 1) * width)
+    }
+
+    /// Bytes held.
+    fn memory(&self) -> usize {
+        self.rows.capacity() + self.chunks.capacity() * size_of::<u32>()
+    }
+
+    /// The same rows in their order; those that are alike stay in that of their chunks.
+    fn sorted(&self, width: usize) -> Self {
+        let row = |at: u32| &self.rows[at as usize * width..][..width];
+        let mut order: Vec<(u64, u32)> = (0..self.chunks.len() as u32).map(|at| (head(row(at)), at)).collect();
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))).then(a.1.cmp(&b.1)));
+        let mut rows = Vec::with_capacity(self.rows.len());
+        order.iter().for_each(|(_, at)| rows.extend_from_slice(row(*at)));
+        Self { rows, chunks: order.iter().map(|(_, at)| self.chunks[*at as usize]).collect() }
+    }
+}
+
+/// The next row of a run. Of rows that are alike that of the earlier run is first, whose chunks are.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct NextRow<'a> {
+    head: u64,
+    row: &'a [u8],
+    run: usize,
+    at: usize,
+}
+
+impl<'a> NextRow<'a> {
+    fn of(runs: &'a [Run], width: usize, (run, at): (usize, usize)) -> Option<Reverse<Self>> {
+        let row = runs[run].row(width, at)?;
+        Some(Reverse(Self { head: head(row), row, run, at }))
+    }
 }
 
 impl TableBuilder {
     /// Of rows of so many bytes, at least one.
     pub(super) fn new(width: usize) -> Self {
-        Self { width, rows: Vec::new(), chunks: Vec::new() }
+        Self { width, open: Run::default(), runs: Vec::new() }
     }
 
     /// The chunk has a row.
     pub(super) fn push(&mut self, row: &[u8], chunk: u32) {
         debug_assert_eq!(row.len(), self.width);
-        self.rows.extend_from_slice(row);
-        self.chunks.push(chunk);
+        self.open.rows.extend_from_slice(row);
+        self.open.chunks.push(chunk);
+        if self.open.chunks.len() == RUN_ROWS {
+            self.close_run();
+        }
     }
 
-    /// Bytes held, and those that sorting takes: of each a key, and at most a slice of them.
+    fn close_run(&mut self) {
+        self.runs.push(self.open.sorted(self.width));
+        self.open.rows.clear();
+        self.open.chunks.clear();
+    }
+
+    /// Bytes held, and those that sorting the open rows takes: their copy, and of each a key.
     pub(super) fn memory(&self) -> usize {
-        self.rows.capacity() + self.chunks.capacity() * size_of::<u32>() + self.chunks.len() * 2 * size_of::<(u64, u32)>()
+        let sorting = self.open.rows.len() + self.open.chunks.len() * (size_of::<u32>() + size_of::<(u64, u32)>());
+        self.open.memory() + sorting + self.runs.iter().map(|run| run.memory() + size_of::<Run>()).sum::<usize>()
     }
 
     /// The rows in pages of at most so many: of each its first row, their number and its bytes.
-    pub(super) fn finish(self, page_rows: usize, mut take: impl FnMut(&[u8], usize, Vec<u8>)) {
-        let mut order: Vec<(u64, u32)> = (0..self.chunks.len() as u32).map(|at| (head(self.row(at)), at)).collect();
-        // A row's places ascend as its chunks do.
-        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.row(a.1).cmp(self.row(b.1))).then(a.1.cmp(&b.1)));
-        let mut rows = order.chunk_by(|a, b| a.0 == b.0 && self.row(a.1) == self.row(b.1));
-        loop {
-            let page: Vec<&[(u64, u32)]> = rows.by_ref().take(page_rows).collect();
-            let Some(first) = page.first() else { break };
-            take(self.row(first[0].1), page.len(), self.encode(&page));
+    pub(super) fn finish(mut self, page_rows: usize, mut take: impl FnMut(&[u8], usize, Vec<u8>)) {
+        self.close_run();
+        let (runs, width) = (&self.runs[..], self.width);
+        let mut ahead: BinaryHeap<_> = (0..runs.len()).filter_map(|run| NextRow::of(runs, width, (run, 0))).collect();
+        let mut page = Page { width, ..Page::default() };
+        while let Some(mut next) = ahead.peek_mut() {
+            let Reverse(NextRow { row, run, at, .. }) = &*next;
+            let (row, run, at) = (*row, *run, *at);
+            if !page.ends_with(row) {
+                if page.counts.len() == page_rows {
+                    take(page.first(), page.counts.len(), page.encode());
+                    page.clear();
+                }
+                page.begin(row);
+            }
+            page.add(runs[run].chunks[at]);
+            match NextRow::of(runs, width, (run, at + 1)) {
+                Some(following) => *next = following,
+                None => drop(PeekMut::pop(next)),
+            }
+        }
+        if !page.counts.is_empty() {
+            take(page.first(), page.counts.len(), page.encode());
         }
     }
+}
 
-    fn row(&self, at: u32) -> &[u8] {
-        &self.rows[at as usize * self.width..][..self.width]
+/// Different rows, ascending, and the chunks of each, ascending.
+#[derive(Default)]
+struct Page {
+    width: usize,
+    rows: Vec<u8>,
+    counts: Vec<u64>,
+    chunks: Vec<u32>,
+}
+
+impl Page {
+    fn ends_with(&self, row: &[u8]) -> bool {
+        self.rows.len() >= self.width && self.rows[self.rows.len() - self.width..] == *row
     }
 
-    fn encode(&self, rows: &[&[(u64, u32)]]) -> Vec<u8> {
+    fn begin(&mut self, row: &[u8]) {
+        self.rows.extend_from_slice(row);
+        self.counts.push(0);
+    }
+
+    /// The last row has a chunk more.
+    fn add(&mut self, chunk: u32) {
+        if let Some(count) = self.counts.last_mut() {
+            *count += 1;
+        }
+        self.chunks.push(chunk);
+    }
+
+    fn first(&self) -> &[u8] {
+        &self.rows[..self.width]
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.counts.clear();
+        self.chunks.clear();
+    }
+
+    fn encode(&self) -> Vec<u8> {
         let columns = COLUMNS.min(self.width);
-        let mut keys = Vec::with_capacity(rows.len() * self.width);
-        (0..columns).for_each(|column| keys.extend(rows.iter().map(|same| self.row(same[0].1)[column])));
+        let mut keys = Vec::with_capacity(self.rows.len());
+        let rows = || self.rows.chunks_exact(self.width);
+        (0..columns).for_each(|column| keys.extend(rows().map(|row| row[column])));
         let by_column = keys.len();
-        rows.iter().for_each(|same| keys.extend_from_slice(&self.row(same[0].1)[columns..]));
-        let (mut counts, mut chunks) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len() * 2));
-        for same in rows {
-            put_varint(&mut counts, same.len() as u64);
+        rows().for_each(|row| keys.extend_from_slice(&row[columns..]));
+        let (mut counts, mut chunks) = (Vec::with_capacity(self.counts.len()), Vec::with_capacity(self.chunks.len() * 2));
+        let mut left = &self.chunks[..];
+        for count in &self.counts {
+            put_varint(&mut counts, *count);
+            let (own, rest) = left.split_at(*count as usize);
+            left = rest;
             let mut before = 0;
-            for (_, at) in *same {
-                let chunk = self.chunks[*at as usize];
+            for chunk in own {
                 put_varint(&mut chunks, u64::from(chunk - before));
-                before = chunk;
+                before = *chunk;
             }
         }
         let mut out = Vec::new();
-        put_varint(&mut out, rows.len() as u64);
+        put_varint(&mut out, self.counts.len() as u64);
         for run in [&keys[..by_column], &keys[by_column..], &counts, &chunks] {
             put_packed(&mut out, run, ZSTD_LEVEL);
         }
@@ -156,11 +270,6 @@ impl Table {
         &self.rows
     }
 
-    /// Bytes of a row.
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
         self.rows.len() + (self.starts.len() + self.chunks.len()) * size_of::<u32>()
@@ -221,6 +330,32 @@ mod tests {
             }
             assert_eq!(chunks(&decoded, &vec![0xff; width]), Vec::<u32>::new());
         }
+    }
+
+    #[test]
+    fn rows_of_many_runs_are_one_table() {
+        // Each row in several chunks, some of them in one run and some in several.
+        let rows = 3 * RUN_ROWS as u32 + 17;
+        let row = |i: u32| (i.wrapping_mul(0x9e37_79b1) % 50_021).to_be_bytes();
+        let (mut builder, mut expected) = (TableBuilder::new(4), std::collections::BTreeMap::<[u8; 4], Vec<u32>>::new());
+        for i in 0..rows {
+            builder.push(&row(i), i);
+            expected.entry(row(i)).or_default().push(i);
+        }
+        assert!(builder.memory() < rows as usize * 8 + RUN_ROWS * 40, "{} bytes of {rows} rows", builder.memory());
+        let (mut pages, mut found) = (0, Vec::new());
+        builder.finish(1000, |first, count, page| {
+            let table = Table::decode(&mut Cursor::new(&page), 4, rows, &mut { SECTION_BYTES_MAX }).unwrap();
+            assert_eq!((table.rows().len() / 4, &table.rows()[..4]), (count, first));
+            pages += 1;
+            for (at, row) in table.rows().chunks(4).enumerate() {
+                let mut chunks = RoaringBitmap::new();
+                table.add_chunks_of(at, &mut chunks);
+                found.push((row.try_into().unwrap(), chunks.into_iter().collect::<Vec<_>>()));
+            }
+        });
+        assert_eq!(pages, expected.len().div_ceil(1000));
+        assert!(found.into_iter().eq(expected));
     }
 
     #[test]

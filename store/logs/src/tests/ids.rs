@@ -62,6 +62,46 @@ fn a_part_that_many_pages_have_is_read_in_few_pieces() {
 }
 
 #[test]
+fn tables_of_many_lengths_are_read_together() {
+    let engine = LogsEngine::new(options(8 << 20));
+    let head = engine.head();
+    // Ids of every length, with letters that are no digits: a table of each.
+    let token = |line: u64, length: usize| format!("z{}", id(line).repeat(6))[..length].to_owned();
+    for line in 0..200 {
+        let ids: Vec<String> = (8..60).map(|length| token(line * 100 + length as u64, length)).collect();
+        let lines = vec![TestLine::new(line as i64 * SECOND, &ids.join(" "))];
+        insert(&head, line, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", "p")]), lines }]);
+    }
+    let built = head.build().unwrap().remove(0);
+    let blob = Arc::new(Strict(MemoryBlob::new("ids", built.data.encode(Kind::Logs)), Mutex::default()));
+    let block = Arc::new(engine.open(Arc::clone(&blob) as Arc<dyn Blob>).unwrap());
+    reads(&blob);
+    // A part of many lengths, one of digits alone, and one that is nowhere though its triples are.
+    for part in [token(1700 + 30, 12), id(1730)[1..9].to_owned(), id(1730)[2..7].repeat(2)] {
+        let found = block.candidates(&TokenPredicate::of(&contains(&part))).unwrap().expect("the index tells");
+        let cold = reads(&blob);
+        assert!(cold <= 4, "{part}: {cold} reads");
+        let expected: Vec<u64> =
+            (0..200).filter(|line| (8..60).any(|length| token(line * 100 + length as u64, length).contains(&part))).collect();
+        assert!(found.is_empty() == expected.is_empty(), "{part}: {found:?}, lines {expected:?}");
+        let select = select(contains(&part));
+        let view = BlockView { summary: built.summary.clone(), block: Arc::clone(&block), hidden: Default::default() };
+        assert_eq!(visit(&reader(vec![view], Vec::new()), &select).len(), expected.len(), "{part}");
+        reads(&blob);
+    }
+}
+
+#[test]
+fn of_digits_that_only_ids_have_no_word_is_read() {
+    let (_, _, block, blob, _) = many_pages(options(8 << 20));
+    let part = &id(777)[1..9];
+    assert!(part.bytes().filter(u8::is_ascii_digit).count() >= 3, "{part}");
+    block.candidates(&TokenPredicate::of(&contains(part))).unwrap();
+    // The list of pages, and all pages.
+    assert_eq!(reads(&blob), 2);
+}
+
+#[test]
 fn verifying_reads_a_table_in_one_piece_and_keeps_nothing() {
     let (engine, _, block, blob, built) = many_pages(options(8 << 20));
     engine.verify(&block, &built.summary).unwrap();

@@ -15,6 +15,8 @@ struct Reads {
     changed: Condvar,
     /// A read goes on when so many have been under way at once.
     awaited: Mutex<usize>,
+    /// Reads before these, which are waited for by nobody.
+    alone: Mutex<usize>,
 }
 
 struct Slow(MemoryBlob, Arc<Reads>);
@@ -27,12 +29,13 @@ impl Blob for Slow {
         self.0.len()
     }
     fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let awaited = *self.1.awaited.lock().unwrap();
+        let (awaited, alone) = (*self.1.awaited.lock().unwrap(), *self.1.alone.lock().unwrap());
         let mut state = self.1.state.lock().unwrap();
         state.0 += 1;
         state.1 = state.1.max(state.0);
         state.2.push(self.path().to_owned());
         self.1.changed.notify_all();
+        let awaited = if state.2.len() > alone { awaited } else { 0 };
         let (mut state, _) = self.1.changed.wait_timeout_while(state, PATIENCE, |state| state.1 < awaited).unwrap();
         state.0 -= 1;
         drop(state);
@@ -99,4 +102,98 @@ fn blocks_without_a_stream_that_passes_are_not_read() {
     assert_eq!(found.len(), 4);
     let read = reads.state.lock().unwrap().2.clone();
     assert!(read.iter().all(|path| ["block 1", "block 3", "block 5", "block 7"].contains(&&**path)), "{read:?}");
+}
+
+/// A block of many chunks, each a pack of its own, one a stream.
+fn of_many_chunks(engine: &LogsEngine, count: i64, reads: &Arc<Reads>) -> Vec<BlockView<LogsEngine>> {
+    let head = engine.head();
+    for i in 0..count {
+        let lines = vec![TestLine::new(i * SECOND, &format!("common word{i}x {}", "filling ".repeat(40)))];
+        insert(&head, i as u64, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", format!("p{i:04}"))]), lines }]);
+    }
+    let built = head.build().unwrap().remove(0);
+    let blob = Slow(MemoryBlob::new("block", built.data.encode(Kind::Logs)), Arc::clone(reads));
+    let block = Arc::new(engine.open(Arc::new(blob)).unwrap());
+    let view = BlockView::<LogsEngine> { summary: built.summary, block, hidden: Default::default() };
+    assert_eq!(i64::from(LogsBlock::chunks(&view.block)), count);
+    vec![view]
+}
+
+#[test]
+fn chunks_of_a_block_are_read_at_once_and_each_once() {
+    const CHUNKS: i64 = 100;
+    for filters in [Vec::new(), vec![LineFilter::Contains(vec![b"common".to_vec()])]] {
+        let reads = Arc::new(Reads::default());
+        // No pack is kept for others: each is held until its turn comes.
+        let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, chunk_cache_bytes: 0, ..LogsOptions::default() });
+        let reader = reader(of_many_chunks(&engine, CHUNKS, &reads), Vec::new());
+        let select = LogSelect { newest_first: true, ..select(filters) };
+        // The index is in memory then.
+        assert_eq!(visit(&reader, &select).len(), CHUNKS as usize);
+        *reads.state.lock().unwrap() = Default::default();
+        // One, two, and then four at once.
+        (*reads.alone.lock().unwrap(), *reads.awaited.lock().unwrap()) = (3, 4);
+        assert_eq!(visit(&reader, &select).len(), CHUNKS as usize);
+        let state = reads.state.lock().unwrap();
+        assert!(state.1 >= 4, "one chunk was read after the other");
+        assert_eq!(state.2.len(), CHUNKS as usize, "chunks are read once");
+    }
+}
+
+#[test]
+fn who_finds_enough_has_read_at_most_twice_the_chunks() {
+    let reads = Arc::new(Reads::default());
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, ..LogsOptions::default() });
+    let reader = reader(of_many_chunks(&engine, 200, &reads), Vec::new());
+    for limit in [1, 2, 5, 20] {
+        reads.state.lock().unwrap().2.clear();
+        let mut collect = Collect { limit: Some(limit), ..Collect::default() };
+        reader.visit(&LogSelect { newest_first: true, ..select(Vec::new()) }, &NoBudget, &mut collect).unwrap();
+        assert_eq!(collect.lines.len(), limit);
+        let read = reads.state.lock().unwrap().2.len();
+        assert!(read <= 2 * limit, "{read} chunks for {limit} lines");
+    }
+}
+
+/// Counts memory that is reserved; there is room for so much.
+struct Memory {
+    now: Mutex<u64>,
+    most: Mutex<u64>,
+    room: u64,
+}
+
+impl Budget for Memory {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        let (mut now, mut most) = (self.now.lock().unwrap(), self.most.lock().unwrap());
+        if *now + bytes > self.room {
+            return Err(ReadError::Cancelled("no memory"));
+        }
+        *now += bytes;
+        *most = most.max(*now);
+        Ok(())
+    }
+    fn release(&self, bytes: u64) {
+        *self.now.lock().unwrap() -= bytes;
+    }
+}
+
+#[test]
+fn what_is_held_ahead_is_reserved_and_given_back() {
+    let reads = Arc::new(Reads::default());
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, chunk_cache_bytes: 0, ..LogsOptions::default() });
+    let reader = reader(of_many_chunks(&engine, 100, &reads), Vec::new());
+    for room in [0, 1000, u64::MAX] {
+        let budget = Memory { now: Mutex::default(), most: Mutex::default(), room };
+        let mut collect = Collect::default();
+        reader.visit(&select(Vec::new()), &budget, &mut collect).unwrap();
+        assert_eq!(collect.lines.len(), 100, "room for {room} bytes");
+        assert_eq!(*budget.now.lock().unwrap(), 0);
+        assert_eq!(*budget.most.lock().unwrap() > 0, room > 0);
+    }
 }
