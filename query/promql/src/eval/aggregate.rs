@@ -88,7 +88,8 @@ impl Eval<'_> {
             (AggregateOp::Quantile, Some((q, span))) => {
                 let rows = self.eval(&aggregate.expr, step_range)?.rows()?;
                 let q = q.scalars()?;
-                q.iter().for_each(|q| self.check_quantile(*q, span));
+                let extremes = [q.iter().copied().fold(f64::NAN, f64::min), q.iter().copied().fold(f64::NAN, f64::max)];
+                q.iter().copied().find(|q| q.is_nan()).into_iter().chain(extremes).for_each(|q| self.check_quantile(q, span));
                 self.quantiles(aggregate, &rows, &q)?
             }
             (op, Some((param, span))) if op.picks() => {

@@ -29,7 +29,7 @@ impl Eval<'_> {
                 if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
                     let before = present.len();
                     present.retain(|row| !is_absent(rows[*row].values[step]));
-                    if present.len() < before {
+                    if present.len() < before && param >= 1.0 {
                         self.notes.info(format!("ignored histogram in {} aggregation", op.name()), whole);
                     }
                 }

@@ -110,7 +110,7 @@ impl<'e> Eval<'e> {
         for argument in call.arguments.iter().filter(|argument| argument.kind_type() == Type::Scalar) {
             params.push((self.eval(argument, step_range)?.scalars()?, argument.span));
         }
-        self.check_params(call, &params)?;
+        Self::check_params(call, &params)?;
         let Some(matrix) = call.arguments.iter().find(|argument| argument.kind_type() == Type::Matrix) else {
             return Err(QueryError::execution("a range vector was expected"));
         };
@@ -124,6 +124,10 @@ impl<'e> Eval<'e> {
             (row.labels, row.drop_name) = (one.labels.clone(), no_name || drop_name);
             if !row.is_present() {
                 return Ok(());
+            }
+            if let ("quantile_over_time", [(q, span), ..]) = (call.function.name, &params[..]) {
+                let asked = q.iter().zip(&row.values).filter(|(_, value)| !is_absent(**value));
+                asked.for_each(|(q, _)| eval.check_quantile(*q, *span));
             }
             if row.histograms.is_empty() || row.values.iter().any(|value| !is_absent(*value)) {
                 eval.check_counter(call, &row.labels, matrix.span);
@@ -200,24 +204,15 @@ impl<'e> Eval<'e> {
         Ok(0)
     }
 
-    fn check_params(&mut self, call: &Call<'_>, params: &[(Vec<f64>, Span)]) -> Result<(), QueryError> {
-        match call.function.name {
-            "double_exponential_smoothing" => {
-                for ((values, _), name) in params.iter().zip(["smoothing", "trend"]) {
-                    if let Some(wrong) = values.iter().find(|value| !(**value > 0.0 && **value < 1.0)) {
-                        let short = if name == "smoothing" { "sf" } else { "tf" };
-                        return Err(QueryError::execution(format!(
-                            "invalid {name} factor. Expected: 0 < {short} < 1, got: {wrong:.6}"
-                        )));
-                    }
-                }
+    fn check_params(call: &Call<'_>, params: &[(Vec<f64>, Span)]) -> Result<(), QueryError> {
+        if call.function.name != "double_exponential_smoothing" {
+            return Ok(());
+        }
+        for ((values, _), name) in params.iter().zip(["smoothing", "trend"]) {
+            if let Some(wrong) = values.iter().find(|value| !(**value > 0.0 && **value < 1.0)) {
+                let short = if name == "smoothing" { "sf" } else { "tf" };
+                return Err(QueryError::execution(format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {wrong:.6}")));
             }
-            "quantile_over_time" => {
-                for (values, span) in params {
-                    values.iter().for_each(|q| self.check_quantile(*q, *span));
-                }
-            }
-            _ => {}
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ fn missing(present: &[bool], call: &Call<'_>) -> Value {
     Value::Vector(if row.is_present() { vec![row] } else { Vec::new() })
 }
 
-/// The labels a selector asks for by equality, each asked for once.
+/// The labels a selector asks for by equality; one that it asks for again behind that is left out, as in Prometheus.
 fn asked_labels(expr: &Expr) -> Labels {
     let matchers: &[Matcher] = match &expr.kind {
         Kind::Selector(selector) => &selector.matchers,
@@ -40,8 +40,11 @@ fn asked_labels(expr: &Expr) -> Labels {
     };
     let mut asked: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     for matcher in matchers.iter().filter(|matcher| matcher.name != NAME) {
-        let first = matcher.op == MatchOp::Equal && !asked.contains_key(matcher.name.as_str());
-        asked.insert(&matcher.name, first.then_some(&matcher.value));
+        match asked.get_mut(matcher.name.as_str()) {
+            Some(value) => *value = None,
+            None if matcher.op == MatchOp::Equal => drop(asked.insert(&matcher.name, Some(&matcher.value))),
+            None => {}
+        }
     }
     Labels::from_pairs(asked.into_iter().filter_map(|(name, value)| Some((name, value?))))
 }

@@ -260,7 +260,7 @@ fn bucket_quantile(q: f64, mut buckets: Buckets) -> (f64, Option<(f64, f64, f64)
     }
     let mended = make_monotonic(&mut buckets);
     let observations = buckets[last].1;
-    if last == 0 || observations == 0.0 || observations.is_nan() {
+    if last == 0 || observations == 0.0 {
         return (f64::NAN, mended);
     }
     let rank = q * observations;
