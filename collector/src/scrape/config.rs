@@ -224,8 +224,9 @@ impl PrometheusConfig {
             if !matches!(job.scheme.as_str(), "http" | "https") {
                 return Err(format!("job {:?}: scheme {:?} is neither http nor https", job.job_name, job.scheme));
             }
-            let address = job.static_configs.iter().flat_map(|group| &group.targets).find(|target| target.contains('/'));
-            if let Some(address) = address {
+            // Rules may make a host of it, as they do for a prober.
+            let mut addresses = job.static_configs.iter().flat_map(|group| &group.targets);
+            if let Some(address) = addresses.find(|target| job.relabel_configs.is_empty() && target.contains('/')) {
                 return Err(format!("job {:?}: {address:?} is not a valid hostname", job.job_name));
             }
             job.tls().check().map_err(|error| format!("job {:?}: tls_config: {error}", job.job_name))?;
@@ -248,12 +249,12 @@ struct Keys {
     #[serde(default, deserialize_with = "yaml::or_default")]
     scrape_configs: Vec<BTreeMap<String, Value>>,
     #[serde(default)]
-    scrape_config_files: Value,
+    scrape_config_files: Option<Vec<Value>>,
 }
 
 /// Keys that Prometheus knows and we do not yet.
 fn unsupported(file: &Keys) -> Result<(), String> {
-    if !file.scrape_config_files.is_null() {
+    if file.scrape_config_files.as_ref().is_some_and(|files| !files.is_empty()) {
         return Err("scrape_config_files is not supported yet".into());
     }
     for job in &file.scrape_configs {

@@ -242,6 +242,14 @@ mod tests {
             "job \"a\": \"http://b\" is not a valid hostname",
         );
         check("scrape_config_files: [a.yml]", "scrape_config_files is not supported yet");
+        check("scrape_config_files: []", "");
+        let prober = "{source_labels: [__address__], target_label: __param_target}, {target_label: __address__, replacement: 'prober:9115'}";
+        check(
+            &format!(
+                "scrape_configs: [{{job_name: a, relabel_configs: [{prober}], static_configs: [{{targets: ['http://b']}}]}}]"
+            ),
+            "",
+        );
         check("scrape_configs: [{job_name: a, relabel_configs: [{source_labels: [b], target_label: c, action: ~}]}]", "");
         check("scrape_configs: [{job_name: a, static_configs: [~]}]", "");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");

@@ -1,7 +1,9 @@
 //! A tree to text of several lines, as `/api/v1/format_query` answers: what is longer than a line has its parts on lines of their own,
 //! two spaces further in.
 
-use super::ast::{Aggregate, Expr, Kind, Link};
+use std::fmt::{self, Display, Write};
+
+use super::ast::{Aggregate, Chain, Expr, Kind};
 use super::print::{operator, subquery_suffix};
 
 /// What is longer is split.
@@ -28,8 +30,8 @@ impl Pretty {
     }
 
     fn expr(&mut self, expr: &Expr, level: usize) {
-        let text = expr.to_string();
-        let is_long = text.len() > self.width;
+        let mut line = Line { text: String::new(), width: self.width };
+        let is_long = !line.takes(expr);
         match &expr.kind {
             Kind::Call(function, arguments) if is_long => {
                 self.line(level, function.name);
@@ -42,7 +44,7 @@ impl Pretty {
                 self.line(level, ")");
             }
             Kind::Aggregate(aggregate) if is_long => self.aggregate(aggregate, level),
-            Kind::Chain(chain) if is_long => self.chain(&chain.first, &chain.links, text.len(), level),
+            Kind::Chain(chain) if is_long => self.chain(chain, level),
             Kind::Paren(inner) if is_long => {
                 self.line(level, "(\n");
                 self.expr(inner, level + 1);
@@ -60,7 +62,8 @@ impl Pretty {
                 let indent = self.text[start..].len() - self.text[start..].trim_start().len();
                 self.text.replace_range(start..start + indent, "");
             }
-            _ => self.line(level, &text),
+            _ if is_long => self.line(level, &expr.to_string()),
+            _ => self.line(level, &line.text),
         }
     }
 
@@ -76,19 +79,19 @@ impl Pretty {
         self.line(level, ")");
     }
 
-    /// `length`: of the text of all. The last operator stands at `level`, what is on its left one further in, and so on.
-    fn chain(&mut self, first: &Expr, links: &[Link], mut length: usize, level: usize) {
-        let mut split = links.len();
-        while split > 0 && length > self.width {
-            split -= 1;
-            length -= operator(&links[split]).len() + 1 + links[split].rhs.to_string().len();
+    /// The last operator stands at `level`, what is on its left one further in, and so on until it fits into a line.
+    fn chain(&mut self, chain: &Chain, level: usize) {
+        let (first, links) = (&chain.first, &chain.links[..]);
+        let mut line = Line { text: String::new(), width: self.width };
+        let mut split = 0;
+        if line.takes(first) {
+            split = links.iter().take_while(|link| line.takes(format_args!("{} {}", operator(link), link.rhs))).count();
         }
         let depth = level + links.len() - split;
         if split == 0 {
             self.expr(first, depth);
         } else {
-            let operands = links[..split].iter().map(|link| format!("{} {}", operator(link), link.rhs)).collect::<String>();
-            self.line(depth, &format!("{first}{operands}"));
+            self.line(depth, &line.text);
         }
         for (i, link) in links[split..].iter().enumerate() {
             let level = depth - 1 - i;
@@ -97,6 +100,34 @@ impl Pretty {
             self.text.push('\n');
             self.expr(&link.rhs, level + 1);
         }
+    }
+}
+
+/// The text of a line for as long as it fits: that of a long part of a query is not made only to see that it is long.
+struct Line {
+    text: String,
+    width: usize,
+}
+
+impl Line {
+    /// Whether it fits behind what is there; what does not leaves no trace.
+    fn takes(&mut self, more: impl Display) -> bool {
+        let before = self.text.len();
+        let fits = write!(self, "{more}").is_ok();
+        if !fits {
+            self.text.truncate(before);
+        }
+        fits
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.text.len() + text.len() > self.width {
+            return Err(fmt::Error);
+        }
+        self.text.push_str(text);
+        Ok(())
     }
 }
 

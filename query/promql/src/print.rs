@@ -6,6 +6,7 @@ use weir_model::label::{MatchOp, Matcher, NAME, is_label_name};
 
 use super::ast::{Aggregate, At, Cardinality, Duration, DurationExpr, Edge, Expr, Kind, Link, Modifiers, Selector, Subquery};
 use super::lex::format_duration_ms;
+use super::parse::is_unquoted_label;
 
 /// A float as PromQL writes it.
 pub(crate) fn number(value: f64) -> String {
@@ -75,7 +76,7 @@ fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            letter if letter.is_control() => out.push_str(&format!("\\u{:04x}", letter as u32)),
+            letter if letter.is_control() || letter == '\u{fffd}' => out.push_str(&format!("\\u{:04x}", letter as u32)),
             letter => out.push(letter),
         }
     }
@@ -88,7 +89,8 @@ fn name(text: &str) -> String {
 }
 
 fn names(list: &[String]) -> String {
-    list.iter().map(|text| name(text)).collect::<Vec<_>>().join(", ")
+    let name = |text: &String| if is_unquoted_label(text) { name(text) } else { quoted(text) };
+    list.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn selector_text(out: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {

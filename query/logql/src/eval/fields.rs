@@ -79,7 +79,8 @@ pub fn fields(entries: &[Entry], budget: &dyn Budget) -> Result<BTreeMap<String,
         fresh.set_stream(&stream_and_metadata(entry));
         let mut labels = fresh.clone();
         json::parse(&line, &mut labels);
-        let (parser, paths) = if labels.error().is_none() {
+        let is_json = labels.error().is_none() && labels.categories().parsed.iter().next().is_some();
+        let (parser, paths) = if is_json {
             ("json", json_paths(&line))
         } else {
             labels = fresh;
@@ -155,7 +156,8 @@ fn json_paths(line: &str) -> BTreeMap<String, Vec<String>> {
         }
     }
     let mut paths = BTreeMap::new();
-    if let Ok(value) = serde_json::from_str(line) {
+    // Something may follow the object, as for the parser.
+    if let Some(Ok(value)) = serde_json::Deserializer::from_str(line).into_iter().next() {
         walk(&value, &mut Vec::new(), &mut paths);
     }
     paths

@@ -75,7 +75,7 @@ pub fn parse(line: &str, labels: &mut LineLabels) {
 }
 
 fn fail(line: &str, message: &str, labels: &mut LineLabels) {
-    // Loki's words and no more: the details are a label, and queries compare it.
+    // Loki's words and no more: the details are a label of the answer.
     let words = match message {
         TOO_LONG => TOO_LONG,
         _ if line.trim_ascii_start().starts_with('{') => MALFORMED,

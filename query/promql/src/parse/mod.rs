@@ -68,7 +68,7 @@ pub(super) struct Parser<'a> {
     depth: usize,
     /// What the patterns of matchers take.
     patterns: PatternBudget,
-    /// A selector need not have a matcher that refuses the empty string: in the second argument of `info`.
+    /// A selector need not have a matcher that refuses the empty string: in the second argument of `info`, and by itself.
     takes_any_matchers: bool,
 }
 
@@ -321,7 +321,7 @@ impl<'a> Parser<'a> {
                 }
             }
             match self.peek().clone() {
-                Tok::Ident(name) if !is_number(&name) && !name.eq_ignore_ascii_case("without") => names.push(name),
+                Tok::Ident(name) if is_unquoted_label(&name) => names.push(name),
                 Tok::Str(name) if !name.is_empty() && !name.contains('\u{fffd}') => names.push(name),
                 _ => return Err(self.unexpected("in grouping opts", "label")),
             }
@@ -416,6 +416,11 @@ fn described(word: &str) -> String {
 fn is_name(word: &str) -> bool {
     let not = ["on", "ignoring", "group_left", "group_right", "bool", "atan2"];
     !is_number(word) && !not.iter().any(|own| own.eq_ignore_ascii_case(word))
+}
+
+/// Whether a word in a list of labels is one of them.
+pub(crate) fn is_unquoted_label(word: &str) -> bool {
+    !is_number(word) && !word.eq_ignore_ascii_case("without")
 }
 
 fn is_number(word: &str) -> bool {

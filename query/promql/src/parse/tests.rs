@@ -32,6 +32,8 @@ fn queries_print_in_one_way() {
     prints("1h30m + 0x1F + .5", "1h30m + 31 + 0.5");
     prints("by{on=\"x\"} or or unless unless", "by{on=\"x\"} or or unless unless");
     prints("sum by (on, ignoring, and, a:b) (x)", "sum by (on, ignoring, and, \"a:b\") (x)");
+    prints("sum by (\"without\", \"inf\", 'NaN') (x)", "sum by (\"without\", \"inf\", \"NaN\") (x)");
+    prints("x{a=\"\\xff\"}", "x{a=\"\\ufffd\"}");
     prints("a + fill(0) b", "a + fill (0) b");
 }
 
