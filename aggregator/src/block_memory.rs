@@ -148,12 +148,12 @@ fn lines(block: u64, count: i64, noise: bool) -> Vec<LogBatch> {
 }
 
 /// A few lines of each of many pods, each with an id of its own: chunks are small, and most of the index is ids.
-fn lines_of_pods(block: u64, pods: i64) -> Vec<LogBatch> {
+fn lines_of_pods(block: u64, pods: i64, id: fn(&mut StdRng) -> String) -> Vec<LogBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let batch = |pod: i64| {
         let mut batch = LogBatch::new(Labels::from_pairs([("app", "shop".to_owned()), ("pod", format!("shop-{pod:05}"))]));
         for line in 0..12 {
-            let body = format!("{} trace {:032x}", text(&mut random, false), random.random::<u128>());
+            let body = format!("{} trace {} of {}", text(&mut random, false), id(&mut random), id(&mut random));
             batch.push(LogRecord {
                 timestamp: line * 1_000_000,
                 sequence: line as u64 + 1,
@@ -224,7 +224,11 @@ fn a_merge_of_logs_stays_below_its_declared_memory() {
     check("lines", &engine, |block| lines(block, 20_000, false));
     check("more lines", &engine, |block| lines(block, 100_000, false));
     check("lines of noise", &engine, |block| lines(block, 20_000, true));
-    check("lines of pods", &engine, |block| lines_of_pods(block, 4000));
+    check("lines of pods", &engine, |block| lines_of_pods(block, 4000, |random| format!("{:032x}", random.random::<u128>())));
+    // On disk such ids take less than a row of the index in the making.
+    check("ids in sequence", &engine, |block| {
+        lines_of_pods(block, 4000, |random| format!("user_account_{:08}", random.random_range(0..50_000)))
+    });
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Default for AggregatorConfig {
             compaction_block_max: ByteSize::mib(512),
             // A merge takes one core; the other is for taking and sealing.
             compactions_max: 1,
-            // Blocks of logs of some 200 MiB, which are gigabytes of lines.
+            // Blocks of logs of some 100 MiB, which are gigabytes of lines.
             compaction_memory_max: ByteSize::gib(1),
             retention: Retention::default(),
             downsampling: Downsampling::default(),

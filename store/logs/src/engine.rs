@@ -59,8 +59,7 @@ impl Default for LogsEngine {
 
 impl Engine for LogsEngine {
     type Batch = LogBatch;
-    // The block in the making, which grows by doubling, and its index: a row of an id takes about twice what it takes on disk.
-    const MERGE: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 4, per_raw_kib: 128 };
+    const MERGE: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 8, per_raw_kib: 256 };
     // An index in the making, as much again while it is written, and the block with its copy on the way out.
     const SEAL: BlockCost = BlockCost { fixed: 224 << 20, per_byte: 2, per_raw_kib: 0 };
     type Head = LogsHead;

@@ -128,10 +128,15 @@ fn read_at_once(
             found.lock().push((at, matches));
         }
     };
-    let turns: Vec<Turn> = std::iter::from_fn(|| block.turns().thread()).take(ahead.len()).collect();
+    let take_next = &take_next;
     let own = std::thread::scope(|scope| {
         // A panic of one is that of the scope; what a machine without room for a thread leaves is done in place.
-        turns.iter().for_each(|_| drop(spawn(scope, take_next)));
+        for turn in std::iter::from_fn(|| block.turns().thread()).take(ahead.len()) {
+            spawn(scope, move || {
+                take_next();
+                drop(turn);
+            });
+        }
         let own = read(block, plan, &mut known, budget);
         take_next();
         own
@@ -184,7 +189,12 @@ fn read_named<'a>(
         let mut shares = packs.chunks(packs.len().div_ceil(turns.len() + 1));
         let own = shares.next().unwrap_or_default();
         // What no thread reads is read when its turn comes.
-        shares.for_each(|share| drop(spawn(scope, move || fetch(share))));
+        for (share, turn) in shares.zip(turns) {
+            spawn(scope, move || {
+                fetch(share);
+                drop(turn);
+            });
+        }
         fetch(own);
     });
     Ok(named.into_iter().map(|(block, chunk)| (Arc::as_ptr(block), chunk)).collect())

@@ -2,7 +2,7 @@
 
 use weir_model::label::{Labels, Matcher};
 use weir_model::scope::Scope;
-use weir_model::select::{LogSelect, Mention};
+use weir_model::select::{Budget, LogSelect, Mention};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::asked::HeldPack;
@@ -60,6 +60,11 @@ impl LogsPlan {
     /// Of a request that opens what may match: packs are read before their turn.
     pub(crate) fn reading_ahead(self) -> Self {
         Self { ahead: Some(ChunksAhead::default()), ..self }
+    }
+
+    /// Nothing is opened for it any more: gives back what was read before its turn.
+    pub(crate) fn end(&self, budget: &dyn Budget) {
+        self.ahead.iter().for_each(|ahead| ahead.end(budget));
     }
 
     /// Of those lines only that say this; others may come along.

@@ -71,33 +71,36 @@ impl LogsReader {
         let plan = Arc::new(plan);
         let (cursors, blocks) = self.cursors(&plan, budget, coverage);
         let mut lookahead = Lookahead::new(blocks, &plan);
-        for entry in cursors.into_iter().flatten() {
-            match entry {
-                Ok((_, chunk)) => {
-                    lookahead.reach(&chunk, &plan, budget)?;
-                    if take(chunk, &plan, coverage)?.is_break() {
-                        break;
+        let each = || {
+            for entry in cursors.into_iter().flatten() {
+                match entry {
+                    Ok((_, chunk)) => {
+                        lookahead.reach(&chunk, &plan, budget)?;
+                        if take(chunk, &plan, coverage)?.is_break() {
+                            break;
+                        }
                     }
+                    Err(error) => missed(error, coverage)?,
                 }
-                Err(error) => missed(error, coverage)?,
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        let result = each();
+        plan.end(budget);
+        result
     }
-}
 
-fn cover(view: &PartitionView<LogsEngine>, coverage: &mut Coverage) {
-    coverage.partitions.push(view.coverage.clone());
-    view.missing.iter().for_each(|sentence| coverage.miss(sentence.clone()));
-}
-
-impl LogReader for LogsReader {
-    fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+    /// Gives the lines of all chunks in the order of the plan.
+    fn visit_in_order(
+        &self,
+        plan: &Arc<LogsPlan>,
+        budget: &dyn Budget,
+        visitor: &mut dyn LogVisitor,
+    ) -> Result<Coverage, ReadError> {
         let mut coverage = Coverage::default();
-        let plan = Arc::new(LogsPlan::new(select).with_mention(visitor.mention()).reading_ahead());
-        let (cursors, mut blocks) = self.cursors(&plan, budget, &mut coverage);
+        let (cursors, mut blocks) = self.cursors(plan, budget, &mut coverage);
         blocks.sort_by_cached_key(|block| block.range().map(|times| plan.turn(times)));
-        let mut lookahead = Lookahead::new(blocks, &plan);
+        let mut lookahead = Lookahead::new(blocks, plan);
         let mut merge = Merge::new(cursors);
         let mut chunks = Vec::new();
         while let Some(group) = merge.next_group(&mut chunks) {
@@ -110,17 +113,17 @@ impl LogReader for LogsReader {
                 if !visitor.wants(first, last) {
                     continue;
                 }
-                lookahead.reach(chunk, &plan, budget)?;
-                if !chunk.may_match(&plan) {
+                lookahead.reach(chunk, plan, budget)?;
+                if !chunk.may_match(plan) {
                     continue;
                 }
-                let Some(lines) = chunk.open(&plan, budget, &mut coverage)? else { continue };
+                let Some(lines) = chunk.open(plan, budget, &mut coverage)? else { continue };
                 let flow = if plan.newest_first() {
                     let mut newest = Newest::new(&chunk.stream, visitor);
-                    lines.give(plan.range, &plan.filters, chunk.mention(&plan), &mut newest)
+                    lines.give(plan.range, &plan.filters, chunk.mention(plan), &mut newest)
                 } else {
                     let mut announced = false;
-                    lines.visit(plan.range, &plan.filters, chunk.mention(&plan), &mut |id, record| {
+                    lines.visit(plan.range, &plan.filters, chunk.mention(plan), &mut |id, record| {
                         if !std::mem::replace(&mut announced, true) {
                             visitor.stream(&chunk.stream);
                         }
@@ -135,6 +138,20 @@ impl LogReader for LogsReader {
             }
         }
         Ok(coverage)
+    }
+}
+
+fn cover(view: &PartitionView<LogsEngine>, coverage: &mut Coverage) {
+    coverage.partitions.push(view.coverage.clone());
+    view.missing.iter().for_each(|sentence| coverage.miss(sentence.clone()));
+}
+
+impl LogReader for LogsReader {
+    fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+        let plan = Arc::new(LogsPlan::new(select).with_mention(visitor.mention()).reading_ahead());
+        let result = self.visit_in_order(&plan, budget, visitor);
+        plan.end(budget);
+        result
     }
 
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {

@@ -14,7 +14,6 @@ use weir_model::time::{TimeRange, UnixNanos};
 
 use super::asked::HeldPack;
 use super::block::LogsBlock;
-use super::chunks_ahead::Reached;
 use super::head::LogsHead;
 use super::index::Known;
 use super::lookahead::IndexMatches;
@@ -164,13 +163,9 @@ impl Chunk {
         }
         let names = |chunk: &u32| self.asked.names(*chunk, plan.mention.is_some());
         let list = || block.in_turn(plan).into_iter().map(|(_, chunk)| chunk).filter(names).collect();
-        Ok(match ahead.reach((block, chunk), list, budget)? {
-            Reached::Unread => false,
-            Reached::Paid(pack) => {
-                pack.iter().for_each(|pack| plan.held.hold(block, chunk, pack));
-                true
-            }
-        })
+        let pack = ahead.reach((block, chunk), list, budget)?;
+        pack.iter().for_each(|pack| plan.held.hold(block, chunk, pack));
+        Ok(pack.is_some())
     }
 
     /// Its block when the index of that has not been asked yet.

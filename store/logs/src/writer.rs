@@ -25,8 +25,9 @@ pub(crate) struct BlockLimits {
     pub(crate) index_bytes: usize,
 }
 
-/// A block of 4 GiB of lines has some 5 MiB of directory; an index of so much has some two million distinct tokens.
-const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 192 << 20 };
+/// A block of 4 GiB of lines has some 5 MiB of directory; an index of so much has some two million distinct tokens. The rows of its largest table,
+/// which a question about a part of an id reads at once, have 60 MiB at most.
+const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 75 << 20 };
 const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
 
 /// Stands in the directory for the length of a pack where a chunk lies in the pack of the chunk before.

@@ -106,8 +106,18 @@ fn blocks_without_a_stream_that_passes_are_not_read() {
 
 /// A block of many chunks, each a pack of its own, one a stream.
 fn of_many_chunks(engine: &LogsEngine, count: i64, reads: &Arc<Reads>) -> Vec<BlockView<LogsEngine>> {
-    let head = engine.head();
-    for i in 0..count {
+    interleaved(engine, (1, count), reads)
+}
+
+/// So many of such blocks, whose lines take turns.
+fn interleaved(engine: &LogsEngine, (blocks, count): (i64, i64), reads: &Arc<Reads>) -> Vec<BlockView<LogsEngine>> {
+    (0..blocks).map(|block| of_chunks(engine, (block..blocks * count).step_by(blocks as usize), reads)).collect()
+}
+
+fn of_chunks(engine: &LogsEngine, lines: impl Iterator<Item = i64>, reads: &Arc<Reads>) -> BlockView<LogsEngine> {
+    let (head, mut count) = (engine.head(), 0);
+    for i in lines {
+        count += 1;
         let lines = vec![TestLine::new(i * SECOND, &format!("common word{i}x {}", "filling ".repeat(40)))];
         insert(&head, i as u64, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", format!("p{i:04}"))]), lines }]);
     }
@@ -115,8 +125,8 @@ fn of_many_chunks(engine: &LogsEngine, count: i64, reads: &Arc<Reads>) -> Vec<Bl
     let blob = Slow(MemoryBlob::new("block", built.data.encode(Kind::Logs)), Arc::clone(reads));
     let block = Arc::new(engine.open(Arc::new(blob)).unwrap());
     let view = BlockView::<LogsEngine> { summary: built.summary, block, hidden: Default::default() };
-    assert_eq!(i64::from(LogsBlock::chunks(&view.block)), count);
-    vec![view]
+    assert_eq!(LogsBlock::chunks(&view.block), count);
+    view
 }
 
 #[test]
@@ -196,4 +206,20 @@ fn what_is_held_ahead_is_reserved_and_given_back() {
         assert_eq!(*budget.now.lock().unwrap(), 0);
         assert_eq!(*budget.most.lock().unwrap() > 0, room > 0);
     }
+    let budget = Memory { now: Mutex::default(), most: Mutex::default(), room: u64::MAX };
+    let mut collect = Collect { limit: Some(5), ..Collect::default() };
+    reader.visit(&LogSelect { newest_first: true, ..select(Vec::new()) }, &budget, &mut collect).unwrap();
+    assert_eq!((collect.lines.len(), *budget.now.lock().unwrap()), (5, 0), "who finds enough gives it back too");
+}
+
+#[test]
+fn chunks_of_blocks_that_take_turns_are_read_once() {
+    let reads = Arc::new(Reads::default());
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, chunk_cache_bytes: 0, ..LogsOptions::default() });
+    let reader = reader(interleaved(&engine, (4, 50), &reads), Vec::new());
+    *reads.state.lock().unwrap() = Default::default();
+    (*reads.alone.lock().unwrap(), *reads.awaited.lock().unwrap()) = (4, 2);
+    assert_eq!(visit(&reader, &select(Vec::new())).len(), 200);
+    let state = reads.state.lock().unwrap();
+    assert!(state.1 >= 2 && state.2.len() == 200, "{} reads, {} at once", state.2.len(), state.1);
 }
