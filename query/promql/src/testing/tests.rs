@@ -73,7 +73,9 @@ fn prometheus_scripts_fail_exactly_where_listed() {
 }
 
 /// Words that queries are made of, and numbers at the ends of their range.
-const WORDS: [&str; 60] = [
+const WORDS: [&str; 62] = [
+    "(\"without\", \"inf\")",
+    "{b!=\"\\xff a value that is longer than the line that a query of several lines has for it, so that it is split there\"}",
     "m",
     "m{a=\"1\"}",
     "{a!=\"1\"}",
@@ -146,6 +148,8 @@ proptest::proptest! {
             let printed = expr.to_string();
             let again = crate::parse::parse(&printed).map(|expr| expr.to_string());
             assert_eq!(again.as_ref(), Ok(&printed), "{query} prints as what cannot be read");
+            let split = crate::parse::parse(&crate::pretty(&expr)).map(|expr| expr.to_string());
+            assert_eq!(split.as_ref(), Ok(&printed), "{query} is split into what cannot be read");
         }
         // Whatever comes out, nothing panics: neither reading, printing nor evaluating.
         let script = format!("load 1m\n m{{a=\"1\"}} 1 2 3 NaN\n m{{a=\"2\"}} 0 -1 Inf 5\n\neval range from 0 to 3m step 1m {query}\n\neval instant at 2m {query}\n");

@@ -34,12 +34,15 @@ fn promql_number(query: &str) -> f64 {
     }
 }
 
-/// Parses, prints, reads again, copies and drops.
+/// Parses, prints in one line and in many, reads again, copies and drops.
 fn promql_whole(query: &str) {
     let shown: String = query.chars().take(60).collect();
     let expr = crate::parse::parse(query).unwrap_or_else(|error| panic!("{shown}: {error}"));
     let text = expr.clone().to_string();
-    assert_eq!(crate::parse::parse(&text).unwrap_or_else(|error| panic!("{shown}: {error}")).to_string(), text);
+    // With their indents, lines of a chain may be too long for a query.
+    for again in [&text, &crate::pretty(&expr)].into_iter().filter(|text| text.len() <= crate::parse::QUERY_BYTES_MAX) {
+        assert_eq!(crate::parse::parse(again).unwrap_or_else(|error| panic!("{shown}: {error}")).to_string(), text);
+    }
 }
 
 #[track_caller]
