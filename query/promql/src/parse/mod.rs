@@ -1,17 +1,21 @@
-//! Tokens to a checked tree: a Pratt parser. `selector` reads selectors and their modifiers, `duration` duration
-//! arithmetic, `check` the types.
+//! Tokens to a checked tree: a Pratt parser. `selector` reads selectors and their modifiers, `matching` what belongs to an operator,
+//! `duration` duration arithmetic; `words` says what may be a name, `check` checks the types.
 
 mod check;
 mod duration;
+mod matching;
 mod selector;
+mod words;
 
 use weir_model::clip;
 use weir_model::pattern::PatternBudget;
 
-use super::ast::{Aggregate, AggregateOp, BinaryOp, Cardinality, Chain, Expr, Kind, Link, Matching, Span, Type};
+use super::ast::{Aggregate, AggregateOp, BinaryOp, Chain, Expr, Kind, Link, Span, Type};
 use super::error::ParseError;
 use super::functions::Function;
 use super::lex::{Tok, Token, lex};
+pub(crate) use words::is_unquoted_label;
+use words::{RESERVED, described, is_grouping, is_name, is_number};
 
 /// A query longer than this is refused: ten times the longest query of 35 public dashboards.
 pub const QUERY_BYTES_MAX: usize = 128 << 10;
@@ -55,9 +59,6 @@ pub fn parse_selector(text: &str) -> Result<super::ast::Selector, ParseError> {
     }
 }
 
-/// Words that no function has for a name, since something else comes before their parenthesis.
-const RESERVED: [&str; 10] =
-    ["by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset", "anchored", "smoothed"];
 /// Where a word is a label's name and nothing else.
 const IN_MATCHERS: &str = "in label matching";
 
@@ -330,105 +331,10 @@ impl<'a> Parser<'a> {
         Ok(names)
     }
 
-    /// What may stand between a binary operator and its right side.
-    fn modifiers(&mut self, op: BinaryOp) -> Result<(bool, Matching), ParseError> {
-        let at = self.span().start;
-        let returns_bool = self.eat_word("bool");
-        if returns_bool && !op.is_comparison() {
-            return Err(ParseError::at(self.text, at, "bool modifier can only be used on comparison operators".into()));
-        }
-        let cardinality = if op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne };
-        let mut matching =
-            Matching { cardinality, labels: Vec::new(), on: false, include: Vec::new(), fill_left: None, fill_right: None };
-        if self.is_word("on") || self.is_word("ignoring") {
-            matching.on = self.is_word("on");
-            self.advance();
-            matching.labels = self.label_list()?;
-            self.group_side(op, &mut matching)?;
-        }
-        while let Some(side) = ["fill", "fill_left", "fill_right"].into_iter().find(|word| self.is_word(word)) {
-            if self.peek_second() != &Tok::Op("(") {
-                break;
-            }
-            if op.is_set() {
-                return Err(self.error("filling in missing series not allowed for set operators"));
-            }
-            self.advance();
-            let value = self.fill_value()?;
-            matching.fill_left = if side == "fill_right" { matching.fill_left } else { Some(value) };
-            matching.fill_right = if side == "fill_left" { matching.fill_right } else { Some(value) };
-        }
-        Ok((returns_bool, matching))
-    }
-
-    fn group_side(&mut self, op: BinaryOp, matching: &mut Matching) -> Result<(), ParseError> {
-        let left = self.is_word("group_left");
-        if !left && !self.is_word("group_right") {
-            return Ok(());
-        }
-        if op.is_set() {
-            return Err(self.error(format!("no grouping allowed for {:?} operation", op.name())));
-        }
-        self.advance();
-        matching.cardinality = if left { Cardinality::ManyToOne } else { Cardinality::OneToMany };
-        if self.peek() == &Tok::Op("(") {
-            let at = self.span().start;
-            matching.include = self.label_list()?;
-            if let Some(both) = matching.include.iter().find(|name| matching.on && matching.labels.contains(name)) {
-                let message = format!("label {both:?} must not occur in ON and GROUP clause at once");
-                return Err(ParseError::at(self.text, at, message));
-            }
-        }
-        Ok(())
-    }
-
-    fn fill_value(&mut self) -> Result<f64, ParseError> {
-        self.expect("(", "in fill modifier")?;
-        let at = self.span().start;
-        let value = self.expression(0)?;
-        self.expect(")", "in fill modifier")?;
-        match value.kind {
-            Kind::Number(value, _) => Ok(value),
-            _ => Err(ParseError::at(self.text, at, "the value of a fill modifier is a number".into())),
-        }
-    }
-
     /// Complains unless `expr` has the type.
     fn want(&self, expr: &Expr, wanted: Type, message: &str) -> Result<(), ParseError> {
         if expr.kind_type() == wanted { Ok(()) } else { Err(ParseError::at(self.text, expr.span.start, message.into())) }
     }
-}
-
-/// A word that is read, as an error names it.
-fn described(word: &str) -> String {
-    let is = |own: &str| own.eq_ignore_ascii_case(word);
-    match word {
-        _ if RESERVED.iter().any(|own| is(own)) => format!("<{word}>"),
-        _ if AggregateOp::by_name(word).is_some() => format!("<aggr:{word}>"),
-        _ if BinaryOp::ALL.iter().any(|(own, ..)| is(own)) => format!("<op:{word}>"),
-        _ if is_number(word) => format!("number {word:?}"),
-        _ if word.contains(':') => format!("metric identifier {:?}", clip(word)),
-        _ => format!("identifier {:?}", clip(word)),
-    }
-}
-
-/// Whether a metric may have the word for its name where it is not quoted; `by` and `or` may.
-fn is_name(word: &str) -> bool {
-    let not = ["on", "ignoring", "group_left", "group_right", "bool", "atan2"];
-    !is_number(word) && !not.iter().any(|own| own.eq_ignore_ascii_case(word))
-}
-
-/// Whether a word in a list of labels is one of them.
-pub(crate) fn is_unquoted_label(word: &str) -> bool {
-    !is_number(word) && !word.eq_ignore_ascii_case("without")
-}
-
-fn is_number(word: &str) -> bool {
-    word.eq_ignore_ascii_case("nan") || word.eq_ignore_ascii_case("inf")
-}
-
-fn is_grouping(word: &str) -> bool {
-    word.eq_ignore_ascii_case("by") || word.eq_ignore_ascii_case("without")
 }
 
 #[cfg(test)]
