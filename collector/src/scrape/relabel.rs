@@ -54,32 +54,40 @@ pub enum Action {
 struct Written {
     #[serde(default, deserialize_with = "super::config::texts")]
     source_labels: Vec<String>,
-    #[serde(default)]
-    separator: Option<String>,
+    #[serde(default = "semicolon", deserialize_with = "yaml::or_default")]
+    separator: String,
     #[serde(default, deserialize_with = "yaml::or_default")]
     target_label: String,
-    #[serde(default)]
-    regex: Option<String>,
+    #[serde(default = "anything", deserialize_with = "yaml::or_default")]
+    regex: String,
     #[serde(default, deserialize_with = "yaml::or_default")]
     modulus: u64,
-    #[serde(default)]
-    replacement: Option<String>,
+    #[serde(default = "first_group", deserialize_with = "yaml::or_default")]
+    replacement: String,
     #[serde(default)]
     action: Action,
 }
 
-const SEPARATOR: &str = ";";
-const REGEX: &str = "(.*)";
-const REPLACEMENT: &str = "$1";
+fn semicolon() -> String {
+    ";".into()
+}
+
+fn anything() -> String {
+    "(.*)".into()
+}
+
+fn first_group() -> String {
+    "$1".into()
+}
 
 impl Written {
     /// What Prometheus refuses, in its words: what an action does not use must not be set.
     fn check(&self) -> Result<(), String> {
         let action = format!("{:?}", self.action).to_lowercase();
         let has_target = !self.target_label.is_empty();
-        let differs = |own: &Option<String>, default: &str| own.as_ref().is_some_and(|own| own != default);
-        let (has_modulus, has_separator) = (self.modulus != 0, differs(&self.separator, SEPARATOR));
-        let has_replacement = differs(&self.replacement, REPLACEMENT);
+        // A key without a value is the empty text, there as here.
+        let (has_modulus, has_separator) = (self.modulus != 0, self.separator != semicolon());
+        let has_replacement = self.replacement != first_group();
         match self.action {
             Action::HashMod if !has_modulus => Err("relabel configuration for hashmod requires non-zero modulus".into()),
             Action::LabelDrop | Action::LabelKeep
@@ -92,7 +100,7 @@ impl Written {
             Action::Lowercase | Action::Uppercase | Action::KeepEqual | Action::DropEqual if has_replacement => {
                 Err(format!("'replacement' can not be set for {action} action"))
             }
-            Action::KeepEqual | Action::DropEqual if differs(&self.regex, REGEX) || has_modulus || has_separator => {
+            Action::KeepEqual | Action::DropEqual if self.regex != anything() || has_modulus || has_separator => {
                 Err(format!("{action} action requires only 'source_labels' and `target_label`, and no other fields"))
             }
             _ => Ok(()),
@@ -105,17 +113,15 @@ impl<'de> Deserialize<'de> for Rule {
         let written = Written::deserialize(from)?;
         let custom = <D::Error as serde::de::Error>::custom::<String>;
         written.check().map_err(custom)?;
-        let or = |own: Option<String>, default: &str| own.unwrap_or_else(|| default.to_owned());
-        let regex = or(written.regex, REGEX);
-        let compiled = regex::RegexBuilder::new(&format!("^(?s:{regex})$")).size_limit(4 << 20).build();
-        let regex = compiled.map_err(|error| custom(format!("regex {regex:?}: {error}")))?;
+        let regex = regex::RegexBuilder::new(&format!("^(?s:{})$", written.regex)).size_limit(4 << 20).build();
+        let regex = regex.map_err(|error| custom(format!("regex {:?}: {error}", written.regex)))?;
         Ok(Self {
             source_labels: written.source_labels,
-            separator: or(written.separator, SEPARATOR),
+            separator: written.separator,
             target_label: written.target_label,
             regex,
             modulus: written.modulus,
-            replacement: or(written.replacement, REPLACEMENT),
+            replacement: written.replacement,
             action: written.action,
         })
     }
@@ -248,8 +254,6 @@ mod tests {
         check("action: labelmap, regex: '(a|b)', replacement: 'x_$1'", Some("a=Foo,b=bar,c=bar,x_a=Foo,x_b=bar"));
         check("action: labeldrop, regex: 'a|b'", Some("c=bar"));
         check("action: labelkeep, regex: a", Some("a=Foo"));
-        check("action: labelkeep, regex: a, separator: ~, replacement: ~", Some("a=Foo"));
-        check("source_labels: [a], target_label: b, regex: ~, separator: ~, replacement: ~", Some("a=Foo,b=Foo,c=bar"));
     }
 
     #[test]

@@ -165,6 +165,16 @@ mod tests {
         assert!(PrometheusConfig::parse("scrape_configs:\nglobal:\n").unwrap().scrape_configs.is_empty());
     }
 
+    #[test]
+    fn rules_may_make_a_host_of_a_url() {
+        let rules = "[{source_labels: [__address__], target_label: __param_target}, {target_label: __address__, replacement: 'prober:9115'}]";
+        let job = format!("{{job_name: a, relabel_configs: {rules}, static_configs: [{{targets: ['http://b/c']}}]}}");
+        let config = PrometheusConfig::parse(&format!("scrape_config_files: []\nscrape_configs: [{job}]")).unwrap();
+        let (targets, wrong) = of_job(&config.scrape_configs[0]);
+        let urls: Vec<&str> = targets.iter().map(|target| target.url.as_str()).collect();
+        assert_eq!((urls, wrong), (vec!["http://prober:9115/metrics?target=http%3A%2F%2Fb%2Fc"], vec![]));
+    }
+
     /// As Prometheus 2.42 takes them: its `promtool check config` passes these, and its targets have these labels.
     #[test]
     fn what_is_null_is_empty() {
@@ -242,14 +252,6 @@ mod tests {
             "job \"a\": \"http://b\" is not a valid hostname",
         );
         check("scrape_config_files: [a.yml]", "scrape_config_files is not supported yet");
-        check("scrape_config_files: []", "");
-        let prober = "{source_labels: [__address__], target_label: __param_target}, {target_label: __address__, replacement: 'prober:9115'}";
-        check(
-            &format!(
-                "scrape_configs: [{{job_name: a, relabel_configs: [{prober}], static_configs: [{{targets: ['http://b']}}]}}]"
-            ),
-            "",
-        );
         check("scrape_configs: [{job_name: a, relabel_configs: [{source_labels: [b], target_label: c, action: ~}]}]", "");
         check("scrape_configs: [{job_name: a, static_configs: [~]}]", "");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");

@@ -313,7 +313,7 @@ fn rule_files_are_checked() {
     let rule = |body: &str| format!("groups:\n- name: g\n  rules:\n  - alert: A\n    {body}\n");
     check(
         &rule("expr: sum("),
-        "line 4: group \"g\", rule 1, \"A\": could not parse expression: 1:5: parse error: unexpected end of input in an expression, expected a selector, number, string, function or \"(\"",
+        "line 4: group \"g\", rule 1, \"A\": could not parse expression: 1:5: parse error: unclosed left parenthesis",
     );
     check(&rule("for: 5m"), "line 4: group \"g\", rule 1, \"A\": field 'expr' must be set in rule");
     check(
