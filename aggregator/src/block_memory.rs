@@ -126,21 +126,25 @@ fn text(random: &mut StdRng, noise: bool) -> String {
     format!("{level} request {id} of user {} took {} ms on host web-{}", id * 7 % 500, id % 97, id % 11)
 }
 
+fn push(batch: &mut LogBatch, line: i64, body: &str) {
+    batch.push(LogRecord {
+        timestamp: line * 1_000_000,
+        sequence: line as u64 + 1,
+        body: body.as_bytes(),
+        severity: 0,
+        flags: 0,
+        trace_id: TraceId::default(),
+        span_id: SpanId::default(),
+        attributes: (&Labels::EMPTY).into(),
+    });
+}
+
 fn lines(block: u64, count: i64, noise: bool) -> Vec<LogBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let batch = |stream: i64| {
         let mut batch = LogBatch::new(Labels::from_pairs([("app", &format!("app{}", stream % 7))]));
         for line in 0..count / 20 {
-            batch.push(LogRecord {
-                timestamp: line * 1_000_000,
-                sequence: line as u64 + 1,
-                body: text(&mut random, noise).as_bytes(),
-                severity: 0,
-                flags: 0,
-                trace_id: TraceId::default(),
-                span_id: SpanId::default(),
-                attributes: (&Labels::EMPTY).into(),
-            });
+            push(&mut batch, line, &text(&mut random, noise));
         }
         batch
     };
@@ -154,16 +158,7 @@ fn lines_of_pods(block: u64, pods: i64, id: fn(&mut StdRng) -> String) -> Vec<Lo
         let mut batch = LogBatch::new(Labels::from_pairs([("app", "shop".to_owned()), ("pod", format!("shop-{pod:05}"))]));
         for line in 0..12 {
             let body = format!("{} trace {} of {}", text(&mut random, false), id(&mut random), id(&mut random));
-            batch.push(LogRecord {
-                timestamp: line * 1_000_000,
-                sequence: line as u64 + 1,
-                body: body.as_bytes(),
-                severity: 0,
-                flags: 0,
-                trace_id: TraceId::default(),
-                span_id: SpanId::default(),
-                attributes: (&Labels::EMPTY).into(),
-            });
+            push(&mut batch, line, &body);
         }
         batch
     };

@@ -119,18 +119,24 @@ impl Budget for NoBudget {
 pub struct MemoryBudget {
     bytes_max: u64,
     held: std::sync::atomic::AtomicU64,
+    most: std::sync::atomic::AtomicU64,
 }
 
 #[cfg(any(test, feature = "testing"))]
 impl MemoryBudget {
     /// Of one query.
     pub fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, held: Default::default() }
+        Self { bytes_max, held: Default::default(), most: Default::default() }
     }
 
     /// Bytes that are reserved and not given back.
     pub fn held(&self) -> u64 {
         self.held.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The most that were held at once.
+    pub fn most(&self) -> u64 {
+        self.most.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -148,7 +154,9 @@ impl Budget for MemoryBudget {
         let more = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
         let order = std::sync::atomic::Ordering::Relaxed;
         let refused = |_| ReadError::Budget { limit: self.bytes_max, what: "bytes of memory", key: "query.query_memory_max" };
-        self.held.fetch_update(order, order, more).map(drop).map_err(refused)
+        let before = self.held.fetch_update(order, order, more).map_err(refused)?;
+        self.most.fetch_max(before + bytes, order);
+        Ok(())
     }
 
     fn release(&self, bytes: u64) {

@@ -3,6 +3,8 @@
 use std::sync::Condvar;
 use std::time::Duration;
 
+use weir_model::select::MemoryBudget;
+
 use super::*;
 
 /// Longer than any thread takes to begin; nothing waits so long when all is well.
@@ -165,51 +167,23 @@ fn who_finds_enough_has_read_at_most_twice_the_chunks() {
     }
 }
 
-/// Counts memory that is reserved; there is room for so much.
-struct Memory {
-    now: Mutex<u64>,
-    most: Mutex<u64>,
-    room: u64,
-}
-
-impl Budget for Memory {
-    fn check(&self) -> Result<(), ReadError> {
-        Ok(())
-    }
-    fn spend(&self, _: u64) -> Result<(), ReadError> {
-        Ok(())
-    }
-    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
-        let (mut now, mut most) = (self.now.lock().unwrap(), self.most.lock().unwrap());
-        if *now + bytes > self.room {
-            return Err(ReadError::Cancelled("no memory"));
-        }
-        *now += bytes;
-        *most = most.max(*now);
-        Ok(())
-    }
-    fn release(&self, bytes: u64) {
-        *self.now.lock().unwrap() -= bytes;
-    }
-}
-
 #[test]
 fn what_is_held_ahead_is_reserved_and_given_back() {
     let reads = Arc::new(Reads::default());
     let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, chunk_cache_bytes: 0, ..LogsOptions::default() });
     let reader = reader(of_many_chunks(&engine, 100, &reads), Vec::new());
     for room in [0, 1000, u64::MAX] {
-        let budget = Memory { now: Mutex::default(), most: Mutex::default(), room };
+        let budget = MemoryBudget::new(room);
         let mut collect = Collect::default();
         reader.visit(&select(Vec::new()), &budget, &mut collect).unwrap();
         assert_eq!(collect.lines.len(), 100, "room for {room} bytes");
-        assert_eq!(*budget.now.lock().unwrap(), 0);
-        assert_eq!(*budget.most.lock().unwrap() > 0, room > 0);
+        assert_eq!(budget.held(), 0);
+        assert_eq!(budget.most() > 0, room > 0);
     }
-    let budget = Memory { now: Mutex::default(), most: Mutex::default(), room: u64::MAX };
+    let budget = MemoryBudget::new(u64::MAX);
     let mut collect = Collect { limit: Some(5), ..Collect::default() };
     reader.visit(&LogSelect { newest_first: true, ..select(Vec::new()) }, &budget, &mut collect).unwrap();
-    assert_eq!((collect.lines.len(), *budget.now.lock().unwrap()), (5, 0), "who finds enough gives it back too");
+    assert_eq!((collect.lines.len(), budget.held()), (5, 0), "who finds enough gives it back too");
 }
 
 #[test]
