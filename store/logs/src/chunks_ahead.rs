@@ -1,5 +1,5 @@
 //! Packs of chunks read before their turn, where a request opens many: those of its block that follow are read together with the one whose
-//! turn has come, first one, then three, and so on, so that who finds enough has read no more for nothing than it needed. Few chunks that
+//! turn has come, none at first, then one, three, and so on, so that who finds enough has read no more for nothing than it needed. Few chunks that
 //! indexes name are read by `lookahead`.
 
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +11,7 @@ use weir_model::select::{Budget, ReadError};
 
 use super::block::LogsBlock;
 use super::index::THREADS_MAX;
-use super::lookahead::spawn;
+use super::lookahead::with_helpers;
 use super::opened::OpenedPack;
 
 /// Bytes that are held for a request until their turn comes, as stored: some thirty packs. Where there is no room for more, they are read at
@@ -68,10 +68,10 @@ impl ChunksAhead {
             }
             state.take(block, chunk, list)
         };
-        let bytes: u64 = packs.iter().map(|chunk| block.pack_bytes(*chunk)).sum();
         if packs.len() < 2 {
             return Ok(None);
         }
+        let bytes: u64 = packs.iter().map(|chunk| block.pack_bytes(*chunk)).sum();
         if budget.reserve(bytes).is_err() {
             self.0.lock().has_no_room = true;
             return Ok(None);
@@ -152,15 +152,6 @@ fn fetch(block: &Arc<LogsBlock>, chunks: &[u32], budget: &dyn Budget) -> Vec<(u3
             }
         }
     };
-    let take_next = &take_next;
-    std::thread::scope(|scope| {
-        for turn in std::iter::from_fn(|| block.turns().thread()).take(chunks.len() - 1) {
-            spawn(scope, move || {
-                take_next();
-                drop(turn);
-            });
-        }
-        take_next();
-    });
+    with_helpers(block.turns(), chunks.len() - 1, take_next, || ());
     read.into_inner()
 }

@@ -10,14 +10,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::thread::Builder;
 
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 use weir_model::select::{Budget, ReadError};
 
 use super::block::LogsBlock;
-use super::index::{Known, THREADS_MAX, Turn};
+use super::index::{Known, THREADS_MAX, Turns};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
 use super::segment::Chunk;
@@ -128,19 +128,7 @@ fn read_at_once(
             found.lock().push((at, matches));
         }
     };
-    let take_next = &take_next;
-    let own = std::thread::scope(|scope| {
-        // A panic of one is that of the scope; what a machine without room for a thread leaves is done in place.
-        for turn in std::iter::from_fn(|| block.turns().thread()).take(ahead.len()) {
-            spawn(scope, move || {
-                take_next();
-                drop(turn);
-            });
-        }
-        let own = read(block, plan, &mut known, budget);
-        take_next();
-        own
-    });
+    let own = with_helpers(block.turns(), ahead.len(), take_next, || read(block, plan, &mut known, budget));
     let mut found = found.into_inner();
     found.sort_unstable_by_key(|(at, _)| *at);
     (own, found.into_iter().map(|(_, matches)| matches).collect())
@@ -154,12 +142,24 @@ impl IndexMatches {
     }
 }
 
-/// A thread that the machine has no room for is none: its work is done in place.
-pub(crate) fn spawn<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> Option<ScopedJoinHandle<'scope, T>> {
-    Builder::new().name("weir-index".into()).spawn_scoped(scope, work).ok()
+/// Does `own` here, and then `work`, which takes pieces until there are none; meanwhile others do `work`, at most so many and as many as there are
+/// turns for, which they give back when they are done.
+pub(crate) fn with_helpers<T>(turns: &Turns, most: usize, work: impl Fn() + Sync, own: impl FnOnce() -> T) -> T {
+    let work = &work;
+    // A panic of one is that of the scope.
+    std::thread::scope(|scope| {
+        for turn in std::iter::from_fn(|| turns.thread()).take(most) {
+            let helper = Builder::new().name("weir-index".into()).spawn_scoped(scope, move || {
+                work();
+                drop(turn);
+            });
+            // What a machine without room for a thread leaves is done in place.
+            drop(helper);
+        }
+        let own = own();
+        work();
+        own
+    })
 }
 
 /// Reads the chunks that indexes name, if these are few, and says which; they are among the opened ones when their turn comes, and paid.
@@ -180,23 +180,14 @@ fn read_named<'a>(
     for (block, chunk) in &packs {
         budget.read(block.pack_bytes(*chunk))?;
     }
-    let helpers = packs.len().min(THREADS_MAX) - 1;
-    let turns: Vec<Turn> = std::iter::from_fn(|| first.turns().thread()).take(helpers).collect();
-    let fetch = |own: &[(&Arc<LogsBlock>, u32)]| {
-        own.iter().take_while(|_| budget.check().is_ok()).for_each(|(block, chunk)| block.fetch(*chunk));
-    };
-    std::thread::scope(|scope| {
-        let mut shares = packs.chunks(packs.len().div_ceil(turns.len() + 1));
-        let own = shares.next().unwrap_or_default();
-        // What no thread reads is read when its turn comes.
-        for (share, turn) in shares.zip(turns) {
-            spawn(scope, move || {
-                fetch(share);
-                drop(turn);
-            });
+    let next = AtomicUsize::new(0);
+    // What nobody reads is read when its turn comes.
+    let fetch = || {
+        while let Some((block, chunk)) = packs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| budget.check().is_ok()) {
+            block.fetch(*chunk);
         }
-        fetch(own);
-    });
+    };
+    with_helpers(first.turns(), packs.len().min(THREADS_MAX) - 1, fetch, || ());
     Ok(named.into_iter().map(|(block, chunk)| (Arc::as_ptr(block), chunk)).collect())
 }
 

@@ -1,6 +1,6 @@
 //! How often a question for ids reads, and that reading more at once finds the same.
 
-use super::super::index::{Known, THREADS_MAX, Turn};
+use super::super::index::{Known, THREADS_MAX};
 use super::super::predicate::TokenPredicate;
 use super::*;
 
@@ -189,7 +189,7 @@ fn a_request_that_ends_reads_no_more_of_an_index() {
 #[test]
 fn without_a_free_thread_blocks_are_read_in_place() {
     let (_, reader, block, _, _) = many_pages(options(8 << 20));
-    let taken: Vec<Turn> = std::iter::from_fn(|| block.turns().thread()).collect();
+    let taken: Vec<_> = std::iter::from_fn(|| block.turns().thread()).collect();
     assert_eq!(taken.len(), THREADS_MAX);
     assert_eq!(visit(&reader, &select(contains(&id(777)))).len(), 1);
 }
