@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 
-use weir_collector::scrape::config::PrometheusConfig;
+use weir_collector::scrape::file::PrometheusConfig;
 use weir_rules::{RulesConfig, Summary};
 use weir_runtime::containers::{Engine, Inventory, InventoryConfig, State, View};
 
@@ -175,7 +175,9 @@ mod tests {
         config.rules.files = vec!["a.yml".into()];
         config.collector.scrape.config_file = Some("/etc/p.yml".into());
         let jobs = "scrape_configs:\n- job_name: a\n  static_configs:\n  - targets: [a:1]\n";
-        let scrape = PrometheusConfig::parse(jobs).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), jobs).unwrap();
+        let scrape = PrometheusConfig::read(file.path()).unwrap();
         let text = Found::of(&config, Summary { groups: 1, alerting: 1, recording: 2 }, Some(&scrape)).text(None);
         assert!(text.contains("  rules       1 alerting and 2 recording in 1 file\n"), "{text}");
         config.rules.directory = "/etc/rules".into();

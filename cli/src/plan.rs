@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_access::Mode;
 use weir_bus::BusError;
-use weir_collector::scrape::config::PrometheusConfig;
+use weir_collector::scrape::file::PrometheusConfig;
 use weir_rules::RuleSet;
 
 use crate::config::{BusKind, Config};

@@ -212,7 +212,7 @@ fn scrape(
     sources: &mut JoinSet<Result<(), CollectorError>>,
 ) -> Result<Arc<TargetRegistry>, CollectorError> {
     let Some(path) = &config.scrape.config_file else { return Ok(Arc::new(TargetRegistry::none(&config.tenant))) };
-    let mut jobs = scrape::config::PrometheusConfig::read(path)?;
+    let mut jobs = scrape::file::PrometheusConfig::read(path)?;
     let created = config.scrape.created_timestamps;
     jobs.scrape_configs.iter_mut().for_each(|job| job.created_timestamps = created);
     let targets = Arc::new(TargetRegistry::new(&config.tenant, path, &jobs));

@@ -187,7 +187,7 @@ fn batch(target: &Labels, schema: Arc<Schema>, row: MetricRow) -> MetricBatch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::PrometheusConfig;
+    use super::super::file::PrometheusConfig;
     use super::*;
     use crate::quota::Quotas;
     use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};

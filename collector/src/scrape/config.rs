@@ -1,32 +1,19 @@
-//! Prometheus' configuration file, the part that says what to scrape. Unknown keys of a job are errors that name the key
-//! and its line; what is known and not supported yet is said so by name. Other sections of the file are not ours.
+//! A job of Prometheus' configuration file. Unknown keys are errors that name the key and its line. Called by [`super::file`].
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use weir_model::config::parse_duration;
 use weir_model::yaml;
 use weir_tls::ClientTls;
 
 use super::body_size::{BODY_SIZE_LIMIT, BodySize};
-pub use super::global::Global;
+use super::global::Global;
 use super::protocol::{self, NameEscaping, NameValidation, ScrapeProtocol};
 use super::relabel::Rule;
 use super::tls::TlsSection;
-use crate::error::CollectorError;
-
-/// The file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct PrometheusConfig {
-    #[serde(deserialize_with = "yaml::or_default")]
-    pub global: Global,
-    #[serde(deserialize_with = "yaml::or_default")]
-    pub scrape_configs: Vec<Job>,
-}
 
 /// One job.
 #[derive(Clone, Debug, Deserialize)]
@@ -193,83 +180,33 @@ fn bearer() -> String {
     "Bearer".into()
 }
 
-impl PrometheusConfig {
-    /// Reads a file.
-    pub fn read(path: &Path) -> Result<Self, CollectorError> {
-        let text = std::fs::read_to_string(path).map_err(|source| CollectorError::File {
-            operation: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        let parsed = Self::parse(&text).map_err(|reason| CollectorError::Config { key: path.display().to_string(), reason });
-        let (mut config, directory) = (parsed?, path.parent().unwrap_or(Path::new("")));
-        let files = config.scrape_configs.iter_mut().flat_map(Job::files);
-        files.filter(|file| !file.as_os_str().is_empty()).for_each(|file| *file = directory.join(&*file));
-        Ok(config)
-    }
-
-    /// Parses and checks; the reason names key and line.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        unsupported(&yaml::parse(text).map_err(|error| error.to_string())?)?;
-        let mut config: Self = yaml::parse(text).map_err(|error| error.to_string())?;
-        let mut names: Vec<&str> = config.scrape_configs.iter().map(|job| job.job_name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(format!("two scrape_configs have the job_name {:?}", pair[0]));
-        }
-        for job in &config.scrape_configs {
-            if job.job_name.is_empty() {
-                return Err("a job of scrape_configs has an empty job_name".into());
-            }
-            if !matches!(job.scheme.as_str(), "http" | "https") {
-                return Err(format!("job {:?}: scheme {:?} is neither http nor https", job.job_name, job.scheme));
-            }
-            // Rules may make a host of it, as they do for a prober.
-            let mut addresses = job.static_configs.iter().flat_map(|group| &group.targets);
-            if let Some(address) = addresses.find(|target| job.relabel_configs.is_empty() && target.contains('/')) {
-                return Err(format!("job {:?}: {address:?} is not a valid hostname", job.job_name));
-            }
-            job.tls().check().map_err(|error| format!("job {:?}: tls_config: {error}", job.job_name))?;
-            job.times(&config.global)?;
-        }
-        config.scrape_configs.iter_mut().for_each(|job| job.inherit(&config.global));
-        config.scrape_configs.iter().try_for_each(Job::check_names)?;
-        let repeated =
-            |job: &&Job| (1..job.scrape_protocols.len()).any(|i| job.scrape_protocols[..i].contains(&job.scrape_protocols[i]));
-        if let Some(job) = config.scrape_configs.iter().find(repeated) {
-            return Err(format!("job {:?}: scrape_protocols names a format twice", job.job_name));
-        }
-        Ok(config)
-    }
-}
-
-/// The jobs' keys, whatever they hold.
-#[derive(Deserialize)]
-struct Keys {
-    #[serde(default, deserialize_with = "yaml::or_default")]
-    scrape_configs: Vec<BTreeMap<String, Value>>,
-    #[serde(default)]
-    scrape_config_files: Option<Vec<Value>>,
-}
-
-/// Keys that Prometheus knows and we do not yet.
-fn unsupported(file: &Keys) -> Result<(), String> {
-    if file.scrape_config_files.as_ref().is_some_and(|files| !files.is_empty()) {
-        return Err("scrape_config_files is not supported yet".into());
-    }
-    for job in &file.scrape_configs {
-        let name = job.get("job_name").and_then(Value::as_str).unwrap_or("?");
-        for key in job.keys() {
-            let discovery = key.ends_with("_sd_configs") && key != "file_sd_configs";
-            if discovery || matches!(key.as_str(), "oauth2" | "proxy_url") {
-                return Err(format!("job {name:?}: {key} is not supported yet"));
-            }
-        }
-    }
-    Ok(())
-}
-
 impl Job {
+    /// Checks the job, and gives it what it inherits.
+    pub(super) fn check(&mut self, global: &Global) -> Result<(), String> {
+        if self.job_name.is_empty() {
+            return Err("a job of scrape_configs has an empty job_name".into());
+        }
+        let wrong = |reason: String| Err(format!("job {:?}: {reason}", self.job_name));
+        if !matches!(self.scheme.as_str(), "http" | "https") {
+            return wrong(format!("scheme {:?} is neither http nor https", self.scheme));
+        }
+        // Rules may make a host of it, as they do for a prober.
+        let mut addresses = self.static_configs.iter().flat_map(|group| &group.targets);
+        if let Some(address) = addresses.find(|target| self.relabel_configs.is_empty() && target.contains('/')) {
+            return wrong(format!("{address:?} is not a valid hostname"));
+        }
+        if let Err(error) = self.tls().check() {
+            return wrong(format!("tls_config: {error}"));
+        }
+        self.times(global)?;
+        self.inherit(global);
+        self.check_names()?;
+        if (1..self.scrape_protocols.len()).any(|i| self.scrape_protocols[..i].contains(&self.scrape_protocols[i])) {
+            return Err(format!("job {:?}: scrape_protocols names a format twice", self.job_name));
+        }
+        Ok(())
+    }
+
     /// Limits that the job does not set.
     fn inherit(&mut self, global: &Global) {
         let pairs = [
@@ -338,7 +275,7 @@ impl Job {
     }
 
     /// Secrets and certificates; relative ones lie beside the file that names them.
-    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+    pub(super) fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let tls = self.tls_config.iter_mut().flat_map(TlsSection::files);
         let basic = self.basic_auth.iter_mut().filter_map(|basic| basic.password_file.as_mut());
         let authorization = self.authorization.iter_mut().filter_map(|authorization| authorization.credentials_file.as_mut());

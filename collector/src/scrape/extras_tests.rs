@@ -6,8 +6,9 @@ use weir_model::label::{Labels, NAME};
 use weir_model::metric::{MetricBatch, RowExtras};
 
 use super::batch::{Memory, Scrape, batches};
-use super::config::{Job, PrometheusConfig};
+use super::config::Job;
 use super::fetch::Answer;
+use super::file::PrometheusConfig;
 use super::protocol::NameEscaping;
 use crate::exposition::{Format, protobuf};
 use crate::quota::Quotas;

@@ -63,7 +63,7 @@ fn authorised(job: &Job, request: reqwest::RequestBuilder) -> Result<reqwest::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scrape::config::PrometheusConfig;
+    use crate::scrape::file::PrometheusConfig;
     use crate::scrape::read::read;
     use weir_model::label::Labels;
 

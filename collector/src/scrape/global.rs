@@ -1,9 +1,9 @@
 //! `global` of Prometheus' configuration file, the part that concerns scraping: what jobs have that say nothing of it. Called by
-//! [`super::config`].
+//! [`super::file`].
 
 use std::time::Duration;
 
-use serde::de::Error;
+use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use weir_model::config::parse_duration;
 use weir_model::yaml;
@@ -13,7 +13,7 @@ use super::protocol::{NameEscaping, NameValidation, ScrapeProtocol};
 
 /// `global`, the part that concerns scraping.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Global {
     #[serde(deserialize_with = "interval_or_default")]
     pub scrape_interval: Duration,
@@ -36,6 +36,21 @@ pub struct Global {
     pub scrape_native_histograms: Option<bool>,
     pub always_scrape_classic_histograms: Option<bool>,
     pub convert_classic_histograms_to_nhcb: Option<bool>,
+    // Of rules, of what is sent on, and of logs and pages of Prometheus' own.
+    #[serde(rename = "evaluation_interval")]
+    _evaluation_interval: IgnoredAny,
+    #[serde(rename = "rule_query_offset")]
+    _rule_query_offset: IgnoredAny,
+    #[serde(rename = "query_log_file")]
+    _query_log_file: IgnoredAny,
+    #[serde(rename = "scrape_failure_log_file")]
+    _scrape_failure_log_file: IgnoredAny,
+    #[serde(rename = "external_labels")]
+    _external_labels: IgnoredAny,
+    #[serde(rename = "keep_dropped_targets")]
+    _keep_dropped_targets: IgnoredAny,
+    #[serde(rename = "extra_scrape_metrics")]
+    _extra_scrape_metrics: IgnoredAny,
 }
 
 impl Default for Global {
@@ -54,6 +69,13 @@ impl Default for Global {
             scrape_native_histograms: None,
             always_scrape_classic_histograms: None,
             convert_classic_histograms_to_nhcb: None,
+            _evaluation_interval: IgnoredAny,
+            _rule_query_offset: IgnoredAny,
+            _query_log_file: IgnoredAny,
+            _scrape_failure_log_file: IgnoredAny,
+            _external_labels: IgnoredAny,
+            _keep_dropped_targets: IgnoredAny,
+            _extra_scrape_metrics: IgnoredAny,
         }
     }
 }

@@ -15,6 +15,7 @@ mod extras;
 #[cfg(test)]
 mod extras_tests;
 mod fetch;
+pub mod file;
 mod global;
 pub mod protocol;
 mod read;

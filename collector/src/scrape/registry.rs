@@ -10,7 +10,8 @@ use weir_model::label::Labels;
 use weir_model::targets::{DroppedTarget, LastScrape, RelabelStep, ScrapeTarget, ScrapeTargets};
 use weir_model::yaml;
 
-use super::config::{Job, PrometheusConfig};
+use super::config::Job;
+use super::file::PrometheusConfig;
 use super::redact::{redact, to_yaml};
 use super::relabel;
 use super::target::{Discovered, Target};

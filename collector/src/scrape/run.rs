@@ -12,8 +12,9 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::{Section, SectionHeader};
 
 use super::batch::{self, Memory, Scrape, Scraped};
-use super::config::{Job, PrometheusConfig};
+use super::config::Job;
 use super::fetch::{self, Answer};
+use super::file::PrometheusConfig;
 use super::registry::TargetRegistry;
 use super::target::{self, Target};
 use super::tls::Connector;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use weir_model::label::Labels;
 use weir_model::yaml;
 
-use super::config::{Group, Job, PrometheusConfig};
+use super::config::{Group, Job};
+use super::file::PrometheusConfig;
 use super::relabel;
 
 /// One target.
@@ -251,7 +252,7 @@ mod tests {
             "scrape_configs: [{job_name: a, static_configs: [{targets: ['http://b']}]}]",
             "job \"a\": \"http://b\" is not a valid hostname",
         );
-        check("scrape_config_files: [a.yml]", "scrape_config_files is not supported yet");
+
         check("scrape_configs: [{job_name: a, relabel_configs: [{source_labels: [b], target_label: c, action: ~}]}]", "");
         check("scrape_configs: [{job_name: a, static_configs: [~]}]", "");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");
