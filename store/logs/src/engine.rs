@@ -15,6 +15,7 @@ use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
 use weir_blocks::hidden::Hidden;
+use weir_blocks::scratch::ScratchSpace;
 
 /// How the engine cuts and caches.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub struct LogsEngine {
     options: LogsOptions,
     indexes: IndexCache,
     opened: OpenedPacks,
+    space: ScratchSpace,
 }
 
 impl LogsEngine {
@@ -47,7 +49,12 @@ impl LogsEngine {
     pub fn new(options: LogsOptions) -> Self {
         let indexes = IndexCache::new(options.index_cache_bytes);
         let opened = OpenedPacks::new(options.chunk_cache_bytes);
-        Self { options, indexes, opened }
+        Self { options, indexes, opened, space: ScratchSpace::default() }
+    }
+
+    /// Whose merges put what is large of a block into files of `space`, which [`Engine::MERGE`] counts on.
+    pub fn with_scratch(self, space: ScratchSpace) -> Self {
+        Self { space, ..self }
     }
 }
 
@@ -86,7 +93,7 @@ impl Engine for LogsEngine {
     }
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
-        merge::merge(blocks, self.options.chunk_bytes, BlockWriter::new()?)
+        merge::merge(blocks, self.options.chunk_bytes, BlockWriter::new(self.space.clone())?)
     }
 
     fn count_hidden(&self, block: &LogsBlock, hidden: &Hidden) -> Result<u64, StoreError> {
@@ -95,6 +102,6 @@ impl Engine for LogsEngine {
     }
 
     fn rewrite(&self, block: &Arc<LogsBlock>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
-        merge::rewrite(block, without, self.options.chunk_bytes)
+        merge::rewrite(block, without, (self.options.chunk_bytes, BlockWriter::new(self.space.clone())?))
     }
 }

@@ -17,6 +17,7 @@ use super::writer::{BlockLimits, BlockWriter};
 use super::*;
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BlockSummary, BuiltBlock, Engine, Head, Position};
+use weir_blocks::scratch::ScratchSpace;
 
 /// A line that owns what it has.
 #[derive(Clone, Debug)]
@@ -135,7 +136,7 @@ proptest! {
             tenant: "t".into(),
             labels: Labels::from_pairs([("pod", format!("{i:03}{}", "x".repeat(length)))]),
         };
-        let mut writer = BlockWriter::with_limits(BlockLimits { section_bytes: SECTION_BYTES, index_bytes: usize::MAX }).unwrap();
+        let mut writer = BlockWriter::with_limits(BlockLimits { section_bytes: SECTION_BYTES, index_bytes: usize::MAX }, ScratchSpace::default()).unwrap();
         for (i, (length, lines)) in streams.iter().enumerate() {
             chunks(lines).iter().for_each(|chunk| writer.push(&key(i, *length), chunk).unwrap());
         }
@@ -235,7 +236,9 @@ fn a_merge_of_more_places_than_a_block_may_have_goes_on_in_a_next_block() {
         }
         open(&engine, "sealed", &head.build().unwrap()[0]).0
     };
-    let writer = BlockWriter::with_limits(BlockLimits { section_bytes: 120 * 16, index_bytes: usize::MAX }).unwrap();
+    let writer =
+        BlockWriter::with_limits(BlockLimits { section_bytes: 120 * 16, index_bytes: usize::MAX }, ScratchSpace::default())
+            .unwrap();
     let merged = super::merge::merge(&[sealed(0), sealed(LINES)], 1 << 8, writer).unwrap();
     let mut found = Vec::new();
     for built in &merged {

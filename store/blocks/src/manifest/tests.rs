@@ -104,7 +104,7 @@ async fn collect(store: &ManifestStore, version: u64) -> Result<Garbage, StoreEr
 }
 
 fn block_file() -> BlockFile {
-    BlockData { sections: vec![("a.1", b"hello".to_vec())] }.into_file(Kind::Logs)
+    BlockData::of(vec![("a.1", b"hello".to_vec())]).into_file(Kind::Logs)
 }
 
 fn sample() -> Manifest {
