@@ -40,6 +40,11 @@ impl ScratchSpace {
         Self(Some(scratch))
     }
 
+    /// Whether it has files.
+    pub fn is_on_disk(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// A file; `None` where everything stays in memory. Errors with `Scratch`.
     pub fn create(&self) -> Result<Option<SpillFile>, StoreError> {
         let Some(scratch) = &self.0 else { return Ok(None) };

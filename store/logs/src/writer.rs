@@ -29,6 +29,8 @@ pub(crate) struct BlockLimits {
 /// A block of 4 GiB of lines has some 5 MiB of directory; an index of so much has some two million distinct tokens. The rows of its largest table,
 /// which a question about a part of an id reads at once, have 60 MiB at most.
 const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 75 << 20 };
+/// The same where rows and chunks are on disk: of what stays in memory, which [`LogsEngine::MERGE`](super::engine::LogsEngine) counts on.
+const LIMITS_ON_DISK: BlockLimits = BlockLimits { section_bytes: 24 << 20, index_bytes: 32 << 20 };
 const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
 
 /// Stands in the directory for the length of a pack where a chunk lies in the pack of the chunk before.
@@ -73,7 +75,7 @@ struct OpenBlock {
 impl BlockWriter {
     /// Without chunks. What is large of a block goes to files of `space`.
     pub(crate) fn new(space: ScratchSpace) -> Result<Self, StoreError> {
-        Self::with_limits(LIMITS, space)
+        Self::with_limits(if space.is_on_disk() { LIMITS_ON_DISK } else { LIMITS }, space)
     }
 
     /// With limits of the caller's.

@@ -67,7 +67,7 @@ impl IndexBuilder {
     /// Adds the sections.
     pub(crate) fn finish(self, data: &mut BlockData) -> Result<(), StoreError> {
         // What is in memory first: it is not held while tables are written.
-        data.sections.push((INDEX, self.words.finish()?));
+        data.push(INDEX, self.words.finish(self.space.clone())?);
         let (ids, id_pages) = self.ids.finish(self.space.clone())?;
         data.push(IDS, ids);
         data.sections.push((ID_PAGES, id_pages));

@@ -22,8 +22,11 @@ pub(super) const SECTION_BYTES_MAX: usize = UNPACKED_BYTES_MAX;
 /// many runs it is next to nothing.
 const RUN_ROWS: usize = 32 << 10;
 
-/// Rows of a run on disk that are read at once when runs are merged: of the hundred runs of a large table some 2 MiB.
-const READ_ROWS: usize = 1 << 10;
+/// The same of runs that go to disk, of which a table holds one: there are dozens of tables.
+const RUN_ROWS_ON_DISK: usize = 8 << 10;
+
+/// Rows of a run on disk that are read at once when runs are merged: of the five hundred runs of the largest table some 3 MiB.
+const READ_ROWS: usize = 256;
 
 /// Bytes of a row's chunk in a run.
 const CHUNK_BYTES: usize = size_of::<u32>();
@@ -163,7 +166,8 @@ impl TableBuilder {
         self.open.rows.extend_from_slice(row);
         self.open.chunks.push(chunk);
         self.count += 1;
-        if self.open.chunks.len() == RUN_ROWS { self.close_run() } else { Ok(()) }
+        let run_rows = if self.spill.space.is_on_disk() { RUN_ROWS_ON_DISK } else { RUN_ROWS };
+        if self.open.chunks.len() == run_rows { self.close_run() } else { Ok(()) }
     }
 
     fn close_run(&mut self) -> Result<(), StoreError> {
