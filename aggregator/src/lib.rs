@@ -41,6 +41,7 @@ mod pool;
 mod quarantine;
 mod registry;
 mod runs;
+mod scratch;
 mod shell;
 #[cfg(test)]
 mod simulation;
@@ -55,3 +56,4 @@ pub use error::{AggregatorError, Refusals};
 pub use live::Partitions;
 pub use metrics::{Metrics, PartitionLabels, RequestLabels};
 pub use open::Aggregator;
+pub use scratch::ScratchDirectory;

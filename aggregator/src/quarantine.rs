@@ -23,7 +23,7 @@ pub(crate) fn build(records: &[Quarantined]) -> Option<BuiltBlock> {
     }
     let raw_bytes = records.iter().map(|record| record.value.len() as u64).sum();
     let summary = BlockSummary { first: 0, last: 0, records: records.len() as u64, raw_bytes, resolution: 0 };
-    Some(BuiltBlock { summary, data: BlockData { sections: vec![(SECTION, bytes)] } })
+    Some(BuiltBlock { summary, data: BlockData::of(vec![(SECTION, bytes)]) })
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ mod tests {
         store.publish_prepared(&prepared).await.unwrap();
 
         // A block: stored, verified, named, read back in parts, and removed once nobody names it.
-        let data = BlockData { sections: vec![("a.1", vec![7; 300_000])] };
+        let data = BlockData::of(vec![("a.1", vec![7; 300_000])]);
         let (bytes, file) = (bytes::Bytes::from(data.encode(Kind::Logs)), data.into_file(Kind::Logs));
         let new = NewBlock { first_offset: 0, next_offset: 10, ..NewBlock::default() };
         let block = store.put_block(new, BlockSummary::default(), file.clone()).await.unwrap();

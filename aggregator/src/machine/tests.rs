@@ -308,6 +308,12 @@ fn blocks_that_cannot_be_merged_are_left_as_they_are() {
     run.check(0.0, Event::Merged(Err(store_fails())), &["count Failure", "end turn", refused]);
     run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
     run.check(0.0, Event::MergeTurn, &["merge a+b+c"]);
+    // A disk that is full says nothing of the blocks either.
+    let full = StoreError::Scratch { place: "/data/scratch".into(), source: std::io::ErrorKind::StorageFull.into() };
+    let refused = "refuse: a file for a block in the making in /data/scratch: no storage space";
+    run.check(0.0, Event::Merged(Err(full.into())), &["count Failure", "end turn", refused]);
+    run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge a+b+c"]);
     let corrupt = StoreError::Corrupt { path: "logs/00000/blocks/a".into(), detail: "no".into() };
     run.check(
         0.0,

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use weir_aggregator::{Aggregator, Clock, Dependencies};
+use weir_aggregator::{Aggregator, Clock, Dependencies, ScratchDirectory};
 use weir_api::Api;
 use weir_api::metrics::HttpMetrics;
 use weir_blocks::StoreError;
 use weir_blocks::blob::BlobCache;
 use weir_blocks::manifest::{probe, random_nonces};
+use weir_blocks::scratch::ScratchSpace;
 use weir_bus::{BusError, BusMetrics, Log};
 use weir_collector::Collector;
 use weir_collector::metrics::ShipMetrics;
@@ -98,7 +99,9 @@ pub(crate) fn build_aggregator(
     metrics.register(registry);
     samples.register(registry);
     spans.register(registry);
-    let engines = (LogsEngine::default(), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans));
+    let scratch = ScratchSpace::new(Arc::new(ScratchDirectory::new(config.data.join("scratch"))));
+    let engines =
+        (LogsEngine::default().with_scratch(scratch), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans));
     let dependencies = Dependencies {
         bus,
         object_store,

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use weir_model::wire::Kind;
 
 use crate::StoreError;
+use crate::scratch::{SectionBytes, Spilled};
 
 const MAGIC: &[u8; 4] = b"WBLK";
 const END: &[u8; 4] = b"WEND";
@@ -34,12 +35,28 @@ const ENTRY_BYTES_MIN: usize = 1 + 8 + 8 + 4;
 pub struct BlockData {
     /// In the order they will lie in the file. Names are distinct and at most 255 bytes long.
     pub sections: Vec<(&'static str, Vec<u8>)>,
+    /// Those that are in files of the process and not in memory; they lie before the others.
+    pub spilled: Vec<(&'static str, Spilled)>,
 }
 
 impl BlockData {
-    /// The file's bytes in one piece: for tests and small blocks. Copies every section; [`Self::into_file`] does not.
+    /// All in memory.
+    pub fn of(sections: Vec<(&'static str, Vec<u8>)>) -> Self {
+        Self { sections, spilled: Vec::new() }
+    }
+
+    /// Adds a section wherever it is.
+    pub fn push(&mut self, name: &'static str, section: SectionBytes) {
+        match section {
+            SectionBytes::Memory(bytes) => self.sections.push((name, bytes)),
+            SectionBytes::Spilled(spilled) => self.spilled.push((name, spilled)),
+        }
+    }
+
+    /// The file's bytes in one piece: for tests. Copies every section; [`Self::into_file`] does not.
     pub fn encode(&self, kind: Kind) -> Vec<u8> {
-        self.clone().into_file(kind).parts.concat()
+        let file = self.clone().into_file(kind);
+        file.read(0..file.size()).expect("invariant: what was written can be read").into()
     }
 
     /// The file. The sections become parts of it as they are: nothing is in memory twice.
@@ -47,37 +64,68 @@ impl BlockData {
         const PADDING: &[u8; 8] = &[0; 8];
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&[VERSION, kind as u8, 0, 0]);
-        let mut directory = (self.sections.len() as u32).to_le_bytes().to_vec();
-        let (mut parts, mut size) = (vec![Bytes::from(header)], HEADER_BYTES);
-        for (name, mut bytes) in self.sections {
-            // What a section reserved while it grew would be held as long as the file is on its way.
-            bytes.shrink_to_fit();
+        let mut directory = ((self.sections.len() + self.spilled.len()) as u32).to_le_bytes().to_vec();
+        let (mut parts, mut size) = (vec![Part::Memory(Bytes::from(header))], HEADER_BYTES);
+        let spilled = self.spilled.into_iter().map(|(name, spilled)| (name, Part::Spilled(spilled)));
+        for (name, part) in spilled.chain(self.sections.into_iter().map(|(name, bytes)| (name, Part::of(bytes)))) {
             let padding = size.next_multiple_of(8) - size;
-            parts.push(Bytes::from_static(&PADDING[..padding as usize]));
+            parts.push(Part::Memory(Bytes::from_static(&PADDING[..padding as usize])));
             size += padding;
             directory.push(u8::try_from(name.len()).expect("invariant: section names are short constants"));
             directory.extend_from_slice(name.as_bytes());
             directory.extend_from_slice(&size.to_le_bytes());
-            directory.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            directory.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-            size += bytes.len() as u64;
-            parts.push(bytes.into());
+            directory.extend_from_slice(&part.size().to_le_bytes());
+            directory.extend_from_slice(&part.crc().to_le_bytes());
+            size += part.size();
+            parts.push(part);
         }
         let directory_crc = crc32c::crc32c(&directory);
         let length = directory.len() as u32;
         directory.extend_from_slice(&length.to_le_bytes());
         directory.extend_from_slice(&directory_crc.to_le_bytes());
         directory.extend_from_slice(END);
-        parts.push(directory.into());
-        BlockFile { parts, directory_start: size, directory_crc }
+        let directory = Bytes::from(directory);
+        parts.push(Part::Memory(directory.clone()));
+        BlockFile { parts, directory, directory_start: size, directory_crc }
+    }
+}
+
+/// A part of a file.
+#[derive(Clone, Debug)]
+enum Part {
+    Memory(Bytes),
+    Spilled(Spilled),
+}
+
+impl Part {
+    fn of(mut bytes: Vec<u8>) -> Self {
+        // What a section reserved while it grew would be held as long as the file is on its way.
+        bytes.shrink_to_fit();
+        Self::Memory(bytes.into())
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Spilled(spilled) => spilled.size(),
+        }
+    }
+
+    fn crc(&self) -> u32 {
+        match self {
+            Self::Memory(bytes) => crc32c::crc32c(bytes),
+            Self::Spilled(spilled) => spilled.crc(),
+        }
     }
 }
 
 /// A block's file that is not stored yet, in the parts that follow each other in it.
 #[derive(Clone, Debug)]
 pub struct BlockFile {
-    parts: Vec<Bytes>,
-    /// Where the directory begins; it is the last part, with the footer.
+    parts: Vec<Part>,
+    /// Directory and footer: the last part.
+    directory: Bytes,
+    /// Where the directory begins.
     pub(crate) directory_start: u64,
     /// Checksum of the directory.
     pub(crate) directory_crc: u32,
@@ -86,17 +134,37 @@ pub struct BlockFile {
 impl BlockFile {
     /// Size of the file, bytes.
     pub fn size(&self) -> u64 {
-        self.directory_start + self.directory().len() as u64
+        self.directory_start + self.directory.len() as u64
     }
 
-    /// In order.
-    pub fn parts(&self) -> &[Bytes] {
-        &self.parts
+    /// All of it in order; `None` when some of it is not in memory.
+    pub(crate) fn parts_in_memory(&self) -> Option<Vec<Bytes>> {
+        let bytes = |part: &Part| if let Part::Memory(bytes) = part { Some(bytes.clone()) } else { None };
+        self.parts.iter().map(bytes).collect()
+    }
+
+    /// A copy of a range that lies within. Reads from disk where it is not in memory; errors with `Scratch`.
+    pub fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let mut out = Vec::with_capacity((range.end - range.start) as usize);
+        let mut start = 0;
+        for part in &self.parts {
+            let end = start + part.size();
+            let own = range.start.max(start)..range.end.min(end);
+            if own.start < own.end {
+                let own = own.start - start..own.end - start;
+                match part {
+                    Part::Memory(bytes) => out.extend_from_slice(&bytes[own.start as usize..own.end as usize]),
+                    Part::Spilled(spilled) => spilled.read(own, &mut out)?,
+                }
+            }
+            start = end;
+        }
+        Ok(out.into())
     }
 
     /// Directory and footer.
     pub(crate) fn directory(&self) -> &Bytes {
-        self.parts.last().expect("invariant: a file ends with its directory")
+        &self.directory
     }
 }
 
@@ -339,12 +407,12 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        BlockData { sections: vec![("a.1", b"hello".to_vec()), ("empty.1", Vec::new()), ("b.2", vec![7; 9])] }.encode(Kind::Logs)
+        BlockData::of(vec![("a.1", b"hello".to_vec()), ("empty.1", Vec::new()), ("b.2", vec![7; 9])]).encode(Kind::Logs)
     }
 
     #[test]
     fn golden_bytes() {
-        let bytes = BlockData { sections: vec![("a.1", b"hi".to_vec())] }.encode(Kind::Spans);
+        let bytes = BlockData::of(vec![("a.1", b"hi".to_vec())]).encode(Kind::Spans);
         let expected = [
             "57424c4b 01 03 0000 6869",
             "01000000 03 612e31 0800000000000000 0200000000000000 c2d99df5",

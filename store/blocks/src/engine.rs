@@ -66,8 +66,8 @@ pub trait Head: Send + Sync + 'static {
     fn build(&self) -> Result<Vec<BuiltBlock>, StoreError>;
 }
 
-/// What making blocks takes in memory at most: the output, which lies in memory once until it is stored, its index in the making,
-/// and what is unpacked of the sources. Measured with a counting allocator; `aggregator/src/block_memory.rs` holds it.
+/// What making blocks takes in memory at most: what of the output and of its index in the making is not on disk, and what is unpacked of
+/// the sources. Measured with a counting allocator; `aggregator/src/block_memory.rs` holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockCost {
     /// Whatever goes in.

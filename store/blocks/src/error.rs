@@ -45,6 +45,15 @@ pub enum StoreError {
         /// Theirs.
         epoch: u64,
     },
+    /// A file of a block in the making could not be made, written or read: mostly a full disk.
+    #[error("a file for a block in the making in {place}: {source}")]
+    Scratch {
+        /// Directory.
+        place: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// An engine could not take or build something that it was given.
     #[error("{operation}: {detail}")]
     Engine {
@@ -61,9 +70,9 @@ impl StoreError {
         matches!(self, Self::Object { source: object_store::Error::NotFound { .. }, .. })
     }
 
-    /// Whether it says more of the object store than of one object: the next one would fare no better.
+    /// Whether it says more of the object store, or of the disk, than of one object: the next one would fare no better.
     pub fn is_of_the_store(&self) -> bool {
-        matches!(self, Self::Unavailable | Self::Object { .. }) && !self.is_not_found()
+        matches!(self, Self::Unavailable | Self::Object { .. } | Self::Scratch { .. }) && !self.is_not_found()
     }
 
     /// Whether a remote store was not reached, or had trouble of its own: it may answer later. A directory has no such trouble.

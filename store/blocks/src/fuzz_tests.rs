@@ -15,7 +15,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 #[test]
 fn block_files() {
     let sections = vec![("a.1", b"hello".to_vec()), ("empty.1", Vec::new()), ("b.2", vec![7; 9])];
-    let seed = BlockData { sections }.encode(Kind::Logs);
+    let seed = BlockData::of(sections).encode(Kind::Logs);
     Fuzz::new("store-block").seed(seed).words(&["WBLK", "WEND", "a.1"]).memory(MEMORY).run(|input| {
         // The directory's checksum made right, so that what it says is read.
         let mut file = input.to_vec();

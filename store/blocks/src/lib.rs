@@ -8,6 +8,7 @@
 //! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
 //! - [`hidden`]: what readers leave out: what is deleted, and what is past its retention.
 //! - [`periods`]: how long records are kept, by tenant and stream.
+//! - [`scratch`]: files for what is being built and has no room in memory.
 //! - [`segment`]: heads and blocks as a reader sees them, and the one merge of what several give.
 //! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
 //! - `testing` (feature `testing`): what the tests of the engines share.
@@ -30,6 +31,7 @@ pub mod manifest;
 pub mod packed;
 pub mod periods;
 pub mod resolutions;
+pub mod scratch;
 pub mod segment;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

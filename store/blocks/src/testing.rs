@@ -1,8 +1,11 @@
 //! What the tests of the engines share: the memory that a decoder may take, and what heads say they hold against what a
-//! thread's allocations say.
+//! thread's allocations say, and a disk in memory.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_model::fuzz::{CountingAllocator, MemoryLimit};
 use weir_model::label::Labels;
@@ -10,6 +13,73 @@ use weir_model::memory::allocation;
 use weir_model::wire::{self, Limits, Mark, RecordBuilder, Section, SectionHeader};
 
 use crate::engine::{Engine, Head, Position};
+use crate::scratch::{Scratch, ScratchFile, SectionBytes};
+
+/// A disk for blocks in the making that is memory, and full when all files together have so many bytes.
+#[derive(Debug, Default)]
+pub struct MemoryScratch {
+    written: Arc<AtomicU64>,
+    bytes_max: Option<u64>,
+}
+
+impl MemoryScratch {
+    /// Full at so many bytes.
+    pub fn of(bytes_max: u64) -> Self {
+        Self { bytes_max: Some(bytes_max), ..Self::default() }
+    }
+
+    /// Bytes written to all files.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct MemoryFile {
+    bytes: Vec<u8>,
+    written: Arc<AtomicU64>,
+    bytes_max: u64,
+}
+
+impl Scratch for MemoryScratch {
+    fn create(&self) -> io::Result<Box<dyn ScratchFile>> {
+        let (written, bytes_max) = (Arc::clone(&self.written), self.bytes_max.unwrap_or(u64::MAX));
+        Ok(Box::new(MemoryFile { bytes: Vec::new(), written, bytes_max }))
+    }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+impl ScratchFile for MemoryFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let length = bytes.len() as u64;
+        if self.written.fetch_add(length, Ordering::Relaxed) + length > self.bytes_max {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let own = self.bytes.get(at as usize..).and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(own.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// A section that was built.
+pub fn bytes_of(section: &SectionBytes) -> Vec<u8> {
+    match section {
+        SectionBytes::Memory(bytes) => bytes.clone(),
+        SectionBytes::Spilled(spilled) => {
+            let mut bytes = Vec::new();
+            spilled.read(0..spilled.size(), &mut bytes).expect("reads");
+            bytes
+        }
+    }
+}
 
 /// What a decoder may hold: columns of bytes become structures.
 pub const MEMORY: MemoryLimit = MemoryLimit { bytes: 8 << 20, per_input_byte: 1 << 10 };

@@ -15,6 +15,7 @@ use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
 use weir_blocks::hidden::Hidden;
+use weir_blocks::scratch::ScratchSpace;
 
 /// How the engine cuts and caches.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub struct LogsEngine {
     options: LogsOptions,
     indexes: IndexCache,
     opened: OpenedPacks,
+    space: ScratchSpace,
 }
 
 impl LogsEngine {
@@ -47,7 +49,12 @@ impl LogsEngine {
     pub fn new(options: LogsOptions) -> Self {
         let indexes = IndexCache::new(options.index_cache_bytes);
         let opened = OpenedPacks::new(options.chunk_cache_bytes);
-        Self { options, indexes, opened }
+        Self { options, indexes, opened, space: ScratchSpace::default() }
+    }
+
+    /// Whose merges put what is large of a block into files of `space`, which [`Engine::MERGE`] counts on.
+    pub fn with_scratch(self, space: ScratchSpace) -> Self {
+        Self { space, ..self }
     }
 }
 
@@ -59,7 +66,9 @@ impl Default for LogsEngine {
 
 impl Engine for LogsEngine {
     type Batch = LogBatch;
-    const MERGE: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 8, per_raw_kib: 256 };
+    // With files for what is large: words up to their limit, with as much again while they are written, rows that are in no run yet, and
+    // of each chunk and stream what is said of it. Lines with four ids each took a thirtieth of their bytes beyond what any merge takes.
+    const MERGE: BlockCost = BlockCost { fixed: 80 << 20, per_byte: 0, per_raw_kib: 128 };
     // An index in the making, as much again while it is written, and the block with its copy on the way out.
     const SEAL: BlockCost = BlockCost { fixed: 224 << 20, per_byte: 2, per_raw_kib: 0 };
     type Head = LogsHead;
@@ -86,7 +95,7 @@ impl Engine for LogsEngine {
     }
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
-        merge::merge(blocks, self.options.chunk_bytes, BlockWriter::new()?)
+        merge::merge(blocks, self.options.chunk_bytes, BlockWriter::new(self.space.clone())?)
     }
 
     fn count_hidden(&self, block: &LogsBlock, hidden: &Hidden) -> Result<u64, StoreError> {
@@ -95,6 +104,6 @@ impl Engine for LogsEngine {
     }
 
     fn rewrite(&self, block: &Arc<LogsBlock>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
-        merge::rewrite(block, without, self.options.chunk_bytes)
+        merge::rewrite(block, without, (self.options.chunk_bytes, BlockWriter::new(self.space.clone())?))
     }
 }

@@ -23,6 +23,7 @@ use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Head, Position};
 use weir_blocks::limits::RECORD_BYTES_MAX;
+use weir_blocks::scratch::ScratchSpace;
 
 /// A head of the logs engine.
 pub struct LogsHead {
@@ -191,7 +192,7 @@ impl Head for LogsHead {
         let mut streams: Vec<(StreamKey, Arc<HeadStream>)> =
             self.streams.read().iter().map(|(key, stream)| (key.clone(), Arc::clone(stream))).collect();
         streams.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut packs = PackBuilder::new(self.chunk_bytes, BlockWriter::new()?);
+        let mut packs = PackBuilder::new(self.chunk_bytes, BlockWriter::new(ScratchSpace::default())?);
         for (key, stream) in &streams {
             let (full, open) = stream.copy();
             for chunk in full.into_iter().chain([FullChunk::Parts(open)]) {

@@ -16,7 +16,10 @@ use super::stored::StoredLines;
 use super::writer::{BlockLimits, BlockWriter};
 use super::*;
 use weir_blocks::blob::MemoryBlob;
+use weir_blocks::block::BlockReader;
 use weir_blocks::engine::{BlockSummary, BuiltBlock, Engine, Head, Position};
+use weir_blocks::scratch::ScratchSpace;
+use weir_blocks::testing::MemoryScratch;
 
 /// A line that owns what it has.
 #[derive(Clone, Debug)]
@@ -135,7 +138,7 @@ proptest! {
             tenant: "t".into(),
             labels: Labels::from_pairs([("pod", format!("{i:03}{}", "x".repeat(length)))]),
         };
-        let mut writer = BlockWriter::with_limits(BlockLimits { section_bytes: SECTION_BYTES, index_bytes: usize::MAX }).unwrap();
+        let mut writer = BlockWriter::with_limits(BlockLimits { section_bytes: SECTION_BYTES, index_bytes: usize::MAX }, ScratchSpace::default()).unwrap();
         for (i, (length, lines)) in streams.iter().enumerate() {
             chunks(lines).iter().for_each(|chunk| writer.push(&key(i, *length), chunk).unwrap());
         }
@@ -235,7 +238,9 @@ fn a_merge_of_more_places_than_a_block_may_have_goes_on_in_a_next_block() {
         }
         open(&engine, "sealed", &head.build().unwrap()[0]).0
     };
-    let writer = BlockWriter::with_limits(BlockLimits { section_bytes: 120 * 16, index_bytes: usize::MAX }).unwrap();
+    let writer =
+        BlockWriter::with_limits(BlockLimits { section_bytes: 120 * 16, index_bytes: usize::MAX }, ScratchSpace::default())
+            .unwrap();
     let merged = super::merge::merge(&[sealed(0), sealed(LINES)], 1 << 8, writer).unwrap();
     let mut found = Vec::new();
     for built in &merged {
@@ -268,4 +273,61 @@ fn a_block_that_lacks_lines_is_not_verified() {
     bad.sections[0].1[30] ^= 1;
     let block = engine.open(Arc::new(MemoryBlob::new("y", bad.encode(Kind::Logs)))).unwrap();
     assert!(engine.verify(&block, &built.summary).unwrap_err().to_string().starts_with("y is corrupt: chunk 0: checksum"));
+}
+
+/// Chunks and rows go to a disk, which is full at some point: the merge fails and says why, and its sources are as they were. Where the disk
+/// has room the block is the same as without one.
+#[test]
+fn a_merge_on_disk_gives_the_same_block_and_a_full_disk_fails_it() {
+    let batch = |block: u64| {
+        let mut batch = LogBatch::new(Labels::from_pairs([("app", "a")]));
+        for line in 0..30_000_u64 {
+            let id = (line + block * 30_000).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let body = format!("request {id:016x} of user{:06} took {:032x}", id % 70_000, u128::from(id) * u128::from(!id));
+            let line = Line {
+                timestamp: line as i64,
+                sequence: 0,
+                body: body.into(),
+                severity: 0,
+                context: 0,
+                attributes: Labels::EMPTY,
+            };
+            batch.push(line.record());
+        }
+        batch
+    };
+    let memory = LogsEngine::default();
+    let sources: Vec<Arc<LogsBlock>> = (0..3)
+        .map(|block| {
+            let head = memory.head();
+            let header = SectionHeader {
+                tenant: "t".into(),
+                source: "s".into(),
+                mark: Mark::Sequence { epoch: 1, first: 0, last: 1 },
+                records: 0,
+            };
+            head.insert(Position { partition: 0, offset: block, ordinal: 0 }, &Section::new(header, batch(block))).unwrap();
+            let bytes = head.build().unwrap()[0].data.encode(Kind::Logs);
+            Arc::new(memory.open(Arc::new(MemoryBlob::new("b", bytes))).unwrap())
+        })
+        .collect();
+    let expected = memory.merge(&sources).unwrap();
+    let disk = Arc::new(MemoryScratch::default());
+    let built = memory.clone().with_scratch(ScratchSpace::new(Arc::clone(&disk) as _)).merge(&sources).unwrap();
+    assert_eq!((built.len(), &built[0].summary), (1, &expected[0].summary));
+    let spilled: Vec<&str> = built[0].data.spilled.iter().map(|(name, _)| *name).collect();
+    assert_eq!(spilled, ["chunks.2", "ids.2"]);
+    let open = |built: &BuiltBlock| BlockReader::open(Arc::new(MemoryBlob::new("b", built.data.encode(Kind::Logs)))).unwrap();
+    let (one, other) = (open(&built[0]), open(&expected[0]));
+    // But for tantivy's, which draws names of files.
+    for (name, _) in expected[0].data.sections.iter().filter(|(name, _)| *name != "index.2") {
+        assert!(one.section(name).unwrap() == other.section(name).unwrap(), "{name}");
+    }
+    for part in 0..10 {
+        let full = ScratchSpace::new(Arc::new(MemoryScratch::of(disk.written() * part / 10)));
+        let error = memory.clone().with_scratch(full).merge(&sources).err().expect("the disk is full");
+        assert!(error.is_of_the_store(), "{error}");
+        assert!(error.to_string().starts_with("a file for a block in the making in memory: "), "{error}");
+    }
+    assert_eq!(memory.merge(&sources).unwrap()[0].summary, expected[0].summary);
 }

@@ -30,14 +30,14 @@ pub(crate) fn merge(blocks: &[Arc<LogsBlock>], chunk_bytes: usize, writer: Block
 pub(crate) fn rewrite(
     block: &Arc<LogsBlock>,
     without: &Hidden,
-    chunk_bytes: usize,
+    (chunk_bytes, writer): (usize, BlockWriter),
 ) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
     let may_hide = |chunk: u32| block.hidden(chunk, without).overlaps(block.meta(chunk).first, block.meta(chunk).last);
     if !(0..block.chunks()).any(may_hide) {
         return Ok(None);
     }
     let mut left_out = 0;
-    let built = merge_without(std::slice::from_ref(block), (without, &mut left_out), chunk_bytes, BlockWriter::new()?)?;
+    let built = merge_without(std::slice::from_ref(block), (without, &mut left_out), chunk_bytes, writer)?;
     Ok((left_out > 0).then_some(built))
 }
 

@@ -15,6 +15,7 @@ use weir_blocks::block::BlockData;
 use weir_blocks::columns::{put_bytes, put_varint, put_zigzag};
 use weir_blocks::engine::{BlockSummary, BuiltBlock};
 use weir_blocks::limits::{SECTION_BYTES, check_unpacked};
+use weir_blocks::scratch::{Growing, ScratchSpace};
 
 /// Where a block is closed and another begun.
 #[derive(Clone, Copy)]
@@ -28,6 +29,8 @@ pub(crate) struct BlockLimits {
 /// A block of 4 GiB of lines has some 5 MiB of directory; an index of so much has some two million distinct tokens. The rows of its largest table,
 /// which a question about a part of an id reads at once, have 60 MiB at most.
 const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 75 << 20 };
+/// The same where rows and chunks are on disk: of what stays in memory, which [`LogsEngine::MERGE`](super::engine::LogsEngine) counts on.
+const LIMITS_ON_DISK: BlockLimits = BlockLimits { section_bytes: 24 << 20, index_bytes: 32 << 20 };
 const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
 
 /// Stands in the directory for the length of a pack where a chunk lies in the pack of the chunk before.
@@ -40,6 +43,7 @@ const META_BYTES_MAX: usize = 96;
 /// one could not be read again.
 pub(crate) struct BlockWriter {
     limits: BlockLimits,
+    space: ScratchSpace,
     open: OpenBlock,
     closed: Vec<BuiltBlock>,
 }
@@ -58,7 +62,7 @@ struct OpenBlock {
     streams: Vec<u8>,
     indexes: HashMap<StreamKey, u32>,
     /// Packs, one after the other.
-    chunks: Vec<u8>,
+    chunks: Growing,
     /// Rows of the directory, without their count.
     directory: Vec<u8>,
     count: u32,
@@ -69,14 +73,14 @@ struct OpenBlock {
 }
 
 impl BlockWriter {
-    /// Without chunks.
-    pub(crate) fn new() -> Result<Self, StoreError> {
-        Self::with_limits(LIMITS)
+    /// Without chunks. What is large of a block goes to files of `space`.
+    pub(crate) fn new(space: ScratchSpace) -> Result<Self, StoreError> {
+        Self::with_limits(if space.is_on_disk() { LIMITS_ON_DISK } else { LIMITS }, space)
     }
 
     /// With limits of the caller's.
-    pub(crate) fn with_limits(limits: BlockLimits) -> Result<Self, StoreError> {
-        Ok(Self { limits, open: OpenBlock::new()?, closed: Vec::new() })
+    pub(crate) fn with_limits(limits: BlockLimits, space: ScratchSpace) -> Result<Self, StoreError> {
+        Ok(Self { limits, open: OpenBlock::new(&space)?, space, closed: Vec::new() })
     }
 
     /// The next chunk, alone in its pack.
@@ -104,13 +108,12 @@ impl BlockWriter {
 
     fn push_rows<'a>(&mut self, bytes: &[u8], rows: impl Iterator<Item = Row<'a>> + Clone) -> Result<(), StoreError> {
         if self.open.count > 0 && !self.open.has_room(rows.clone(), self.limits) {
-            let full = std::mem::replace(&mut self.open, OpenBlock::new()?);
+            let full = std::mem::replace(&mut self.open, OpenBlock::new(&self.space)?);
             self.closed.push(full.finish()?);
         }
         let lengths = std::iter::once(bytes.len()).chain(std::iter::repeat(IN_THE_PACK_BEFORE));
         rows.zip(lengths).try_for_each(|(row, length)| self.open.push(&row, length))?;
-        self.open.chunks.extend_from_slice(bytes);
-        Ok(())
+        self.open.chunks.append(bytes)
     }
 
     /// The blocks, mostly one; none when there was no chunk.
@@ -123,17 +126,17 @@ impl BlockWriter {
 }
 
 impl OpenBlock {
-    fn new() -> Result<Self, StoreError> {
+    fn new(space: &ScratchSpace) -> Result<Self, StoreError> {
         Ok(Self {
             streams: Vec::new(),
             indexes: HashMap::new(),
-            chunks: Vec::new(),
+            chunks: Growing::new(space.clone()),
             directory: Vec::new(),
             count: 0,
             details: DetailsBuilder::default(),
             places: PlacesBuilder::default(),
             summary: BlockSummary { first: i64::MAX, last: i64::MIN, ..BlockSummary::default() },
-            index: IndexBuilder::new()?,
+            index: IndexBuilder::new(space.clone())?,
         })
     }
 
@@ -147,7 +150,7 @@ impl OpenBlock {
         }
         let streams = if streams > 0 { self.streams.len() + streams } else { 0 };
         let largest = directory.max(details).max(streams).max(self.places.memory_with(runs));
-        largest <= limits.section_bytes && self.index.memory() <= limits.index_bytes
+        largest <= limits.section_bytes && self.index.memory() <= limits.index_bytes && self.index.has_room()
     }
 
     /// `length` is that of its pack, or [`IN_THE_PACK_BEFORE`].
@@ -177,17 +180,19 @@ impl OpenBlock {
     }
 
     fn finish(self) -> Result<BuiltBlock, StoreError> {
+        let mut data = BlockData::default();
+        data.push(CHUNKS, self.chunks.finish()?);
+        // Before the others: it holds most while it is made.
+        self.index.finish(&mut data)?;
         let (places, place_pages) = self.places.finish()?;
-        let mut sections = vec![(CHUNKS, self.chunks)];
-        sections.extend(self.index.finish()?);
-        sections.extend([
+        data.sections.extend([
             (STREAMS, pack(self.indexes.len() as u64, &self.streams)?),
             (DIRECTORY, pack(u64::from(self.count), &self.directory)?),
             (DETAILS, self.details.finish(pack)?),
             (PLACES, places),
             (PLACE_PAGES, place_pages),
         ]);
-        Ok(BuiltBlock { summary: self.summary, data: BlockData { sections } })
+        Ok(BuiltBlock { summary: self.summary, data })
     }
 }
 

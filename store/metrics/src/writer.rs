@@ -247,7 +247,7 @@ impl OpenBlock {
             (SAMPLES, self.samples),
         ];
         sections.extend(extras);
-        BuiltBlock { summary, data: BlockData { sections } }
+        BuiltBlock { summary, data: BlockData::of(sections) }
     }
 }
 

@@ -323,7 +323,7 @@ impl OpenBlock {
             (GROUPS, encode_groups(&self.groups)),
             (SPANS, self.spans),
         ];
-        Some(BuiltBlock { summary: self.summary, data: BlockData { sections } })
+        Some(BuiltBlock { summary: self.summary, data: BlockData::of(sections) })
     }
 }
 

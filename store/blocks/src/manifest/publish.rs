@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use weir_model::panic_guard;
 use weir_model::wire::Kind;
 
@@ -67,6 +67,16 @@ impl NewBlock {
         let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
         Self { first_offset, next_offset, level, quarantine: false }
     }
+}
+
+/// Sent at once of a file that lies on disk: more than the least that S3 takes, and of 512 MiB 64 requests.
+const PIECE_BYTES: u64 = 8 << 20;
+
+/// The piece of a file that begins at `at`, read off the async threads.
+async fn read_piece(file: &Arc<BlockFile>, at: u64) -> Result<Bytes, StoreError> {
+    let (file, end) = (Arc::clone(file), file.size().min(at + PIECE_BYTES));
+    let read = tokio::task::spawn_blocking(move || file.read(at..end)).await;
+    read.map_err(|error| StoreError::engine("read a block in the making", error))?
 }
 
 impl ManifestStore {
@@ -131,11 +141,13 @@ impl ManifestStore {
         let failed = |operation, source| StoreError::object(operation, &location, source);
         let (size, directory) = (file.size(), file.directory().clone());
         let (start, directory_crc) = (file.directory_start, file.directory_crc);
-        self.object_store
-            .put_opts(&location, file.parts().iter().cloned().collect::<PutPayload>(), PutMode::Create.into())
-            .await
-            .map_err(|source| failed("create", source))?;
-        drop(file);
+        match file.parts_in_memory() {
+            Some(parts) => {
+                let put = self.object_store.put_opts(&location, parts.into_iter().collect(), PutMode::Create.into());
+                put.await.map_err(|source| failed("create", source))?;
+            }
+            None => self.put_in_pieces(&location, &Arc::new(file)).await?,
+        }
         let stored = self.object_store.head(&location).await.map_err(|source| failed("look at", source))?.size;
         if stored != size {
             return Err(StoreError::corrupt(location.as_ref(), format!("{stored} bytes are stored of {size}")));
@@ -154,6 +166,32 @@ impl ManifestStore {
             summary,
             quarantine: new.quarantine,
         })
+    }
+
+    /// Sends a file that lies on disk, of which one piece is in memory at a time. A store has no such upload that fails where the object is
+    /// there already; half of the name is random.
+    async fn put_in_pieces(&self, location: &Path, file: &Arc<BlockFile>) -> Result<(), StoreError> {
+        let failed = |source| StoreError::object("create", location, source);
+        if file.size() <= PIECE_BYTES {
+            let payload = read_piece(file, 0).await?.into();
+            return self.object_store.put_opts(location, payload, PutMode::Create.into()).await.map(drop).map_err(failed);
+        }
+        let mut upload = self.object_store.put_multipart(location).await.map_err(failed)?;
+        let sent = async {
+            let mut at = 0;
+            while at < file.size() {
+                let piece = read_piece(file, at).await?;
+                at += piece.len() as u64;
+                upload.put_part(piece.into()).await.map_err(failed)?;
+            }
+            upload.complete().await.map_err(failed)
+        };
+        let sent = sent.await;
+        if sent.is_err() {
+            // What the store does not forget now it keeps until its own rule for unfinished uploads.
+            let _kept = upload.abort().await;
+        }
+        sent.map(drop)
     }
 
     /// Path of a block's object, for [`crate::blob::StoreBlob`].

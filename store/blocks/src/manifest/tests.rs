@@ -21,7 +21,10 @@ use weir_model::wire::Kind;
 use super::encode::{Stamp, decode, encode};
 use super::*;
 use crate::StoreError;
-use crate::block::{BlockData, BlockFile};
+use crate::blob::MemoryBlob;
+use crate::block::{BlockData, BlockFile, BlockReader};
+use crate::scratch::{Growing, ScratchSpace};
+use crate::testing::MemoryScratch;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -104,7 +107,7 @@ async fn collect(store: &ManifestStore, version: u64) -> Result<Garbage, StoreEr
 }
 
 fn block_file() -> BlockFile {
-    BlockData { sections: vec![("a.1", b"hello".to_vec())] }.into_file(Kind::Logs)
+    BlockData::of(vec![("a.1", b"hello".to_vec())]).into_file(Kind::Logs)
 }
 
 fn sample() -> Manifest {
@@ -407,5 +410,26 @@ proptest! {
     fn manifests_round_trip(manifest in any_manifest()) {
         let bytes = encode(&STAMP, &manifest).unwrap();
         assert_eq!(decode("m", &bytes).unwrap(), (STAMP, manifest));
+    }
+}
+
+/// A block on disk is sent in one request or in pieces, and reads back as it was made.
+#[tokio::test]
+async fn a_block_on_disk_is_stored_as_one_in_memory() {
+    for length in [3 << 20, 20 << 20] {
+        let store =
+            ManifestStore { object_store: Arc::new(InMemory::new()), kind: Kind::Logs, partition: 3, nonces: random_nonces() };
+        let bytes: Vec<u8> = (0..length as u32).map(|at| (at.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
+        let mut growing = Growing::new(ScratchSpace::new(Arc::new(MemoryScratch::default())));
+        bytes.chunks(100_001).for_each(|piece| growing.append(piece).unwrap());
+        let mut data = BlockData::of(vec![("a.1", b"hello".to_vec())]);
+        data.push("b.1", growing.finish().unwrap());
+        assert_eq!(data.spilled.len(), 1);
+        let block = store.put_block(NewBlock::default(), BlockSummary::default(), data.into_file(Kind::Logs)).await.unwrap();
+        let stored = store.object_store.get(&store.block_path(&block.id)).await.unwrap().bytes().await.unwrap();
+        assert_eq!(stored.len() as u64, block.size);
+        let reader = BlockReader::open(Arc::new(MemoryBlob::new("x", stored.to_vec()))).unwrap();
+        assert!(reader.section("b.1").unwrap()[..] == bytes[..] && &reader.section("a.1").unwrap()[..] == b"hello");
+        assert_eq!(reader.directory_crc(), block.directory_crc);
     }
 }

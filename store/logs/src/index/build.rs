@@ -5,8 +5,17 @@ use super::super::tokens::{LONG, Tokens};
 use super::grams::GramsBuilder;
 use super::ids::{IdsBuilder, Written};
 use super::pairs::PairsBuilder;
+use super::table::SECTION_BYTES_MAX;
 use super::words::WordsBuilder;
 use weir_blocks::StoreError;
+use weir_blocks::block::BlockData;
+use weir_blocks::scratch::ScratchSpace;
+
+/// Rows of a table, unpacked, which a question about a part of an id reads at once.
+const TABLE_BYTES_MAX: usize = 60 << 20;
+/// Rows of all tables of ids: some four of the largest, which are one for each length that ids have.
+const TABLES_BYTES_MAX: usize = 256 << 20;
+const _: () = assert!(2 * TABLES_BYTES_MAX <= SECTION_BYTES_MAX);
 
 /// Gathers chunks.
 pub(crate) struct IndexBuilder {
@@ -15,19 +24,20 @@ pub(crate) struct IndexBuilder {
     pairs: PairsBuilder,
     grams: GramsBuilder,
     chunks: u32,
+    space: ScratchSpace,
 }
 
 impl IndexBuilder {
-    /// Without chunks.
-    pub(crate) fn new() -> Result<Self, StoreError> {
-        let (ids, pairs, grams) = (IdsBuilder::default(), PairsBuilder::new(), GramsBuilder::new());
-        Ok(Self { words: WordsBuilder::new()?, ids, pairs, grams, chunks: 0 })
+    /// Without chunks. Rows go to files of `space` once they are sorted.
+    pub(crate) fn new(space: ScratchSpace) -> Result<Self, StoreError> {
+        let (ids, pairs, grams) = (IdsBuilder::new(space.clone()), PairsBuilder::new(space.clone()), GramsBuilder::new());
+        Ok(Self { words: WordsBuilder::new()?, ids, pairs, grams, chunks: 0, space })
     }
 
     /// The next chunk.
     pub(crate) fn push(&mut self, tokens: &Tokens) -> Result<(), StoreError> {
         for token in tokens.iter() {
-            match self.ids.push(token, self.chunks) {
+            match self.ids.push(token, self.chunks)? {
                 Some(Written::Packed) => continue,
                 Some(Written::AsIs) => {}
                 None => self.words.push(token),
@@ -38,7 +48,7 @@ impl IndexBuilder {
             self.words.push(LONG);
             self.grams.push_long();
         }
-        self.pairs.push(tokens.pairs(), self.chunks);
+        self.pairs.push(tokens.pairs(), self.chunks)?;
         self.chunks += 1;
         self.words.end_chunk()
     }
@@ -48,11 +58,22 @@ impl IndexBuilder {
         self.words.memory() + self.ids.memory() + self.pairs.memory() + self.grams.memory()
     }
 
-    /// The sections, with their names.
-    pub(crate) fn finish(self) -> Result<[(&'static str, Vec<u8>); 6], StoreError> {
-        let ((ids, id_pages), (pairs, pair_pages), grams) = (self.ids.finish(), self.pairs.finish(), self.grams.finish());
-        let sections = [(IDS, ids), (ID_PAGES, id_pages), (PAIRS, pairs), (PAIR_PAGES, pair_pages), (GRAMS, grams)];
-        let [ids, id_pages, pairs, pair_pages, grams] = sections;
-        Ok([(INDEX, self.words.finish()?), ids, id_pages, pairs, pair_pages, grams])
+    /// Whether its tables stay so small that questions can read the rows of each at once.
+    pub(crate) fn has_room(&self) -> bool {
+        let (largest, all) = self.ids.rows_bytes();
+        largest.max(self.pairs.rows_bytes()) <= TABLE_BYTES_MAX && all <= TABLES_BYTES_MAX
+    }
+
+    /// Adds the sections.
+    pub(crate) fn finish(self, data: &mut BlockData) -> Result<(), StoreError> {
+        // What is in memory first: it is not held while tables are written.
+        data.push(INDEX, self.words.finish(self.space.clone())?);
+        let (ids, id_pages) = self.ids.finish(self.space.clone())?;
+        data.push(IDS, ids);
+        data.sections.push((ID_PAGES, id_pages));
+        let (pairs, pair_pages) = self.pairs.finish(self.space)?;
+        data.push(PAIRS, pairs);
+        data.sections.extend([(PAIR_PAGES, pair_pages), (GRAMS, self.grams.finish())]);
+        Ok(())
     }
 }

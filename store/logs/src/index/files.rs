@@ -10,16 +10,16 @@ use tantivy::directory::error::{DeleteError, OpenReadError, OpenWriteError};
 use tantivy::directory::{FileHandle, OwnedBytes, WatchCallback, WatchHandle, WritePtr};
 use weir_blocks::columns::{Reader, put_bytes, put_varint};
 
-/// The section: count of files, per file its name and length, then their bytes.
-pub(super) fn encode(files: &[(PathBuf, OwnedBytes)]) -> Vec<u8> {
-    let mut section = Vec::new();
-    put_varint(&mut section, files.len() as u64);
+/// The section, piece by piece: count of files, per file its name and length, then their bytes.
+pub(super) fn encode<E>(files: &[(PathBuf, OwnedBytes)], mut append: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let mut names = Vec::new();
+    put_varint(&mut names, files.len() as u64);
     for (path, bytes) in files {
-        put_bytes(&mut section, path.to_string_lossy().as_bytes());
-        put_varint(&mut section, bytes.len() as u64);
+        put_bytes(&mut names, path.to_string_lossy().as_bytes());
+        put_varint(&mut names, bytes.len() as u64);
     }
-    files.iter().for_each(|(_, bytes)| section.extend_from_slice(bytes));
-    section
+    append(&names)?;
+    files.iter().try_for_each(|(_, bytes)| append(bytes))
 }
 
 /// The section's files.

@@ -15,6 +15,7 @@ use super::stored_table::StoredTable;
 use super::table::{SECTION_BYTES_MAX, Table, TableBuilder};
 use weir_blocks::StoreError;
 use weir_blocks::packed::Cursor;
+use weir_blocks::scratch::{ScratchSpace, SectionBytes};
 
 /// Fewest digits of a hexadecimal number that is taken for an id: shorter ones are words, such as the middle of a UUID.
 const HEX_BYTES_MIN: usize = 8;
@@ -114,26 +115,39 @@ fn pack<'a>(digits: &[u8], row: &'a mut [u8; TOKEN_BYTES_MAX]) -> &'a [u8] {
 }
 
 /// The section in the making.
-#[derive(Default)]
-pub(super) struct IdsBuilder(BTreeMap<Shape, TableBuilder>);
+pub(super) struct IdsBuilder {
+    tables: BTreeMap<Shape, TableBuilder>,
+    space: ScratchSpace,
+}
 
 impl IdsBuilder {
+    /// Without ids.
+    pub(super) fn new(space: ScratchSpace) -> Self {
+        Self { tables: BTreeMap::new(), space }
+    }
+
     /// Takes a folded token of a chunk; chunks ascend. `None` when it is a word.
-    pub(super) fn push(&mut self, token: &[u8], chunk: u32) -> Option<Written> {
-        let shape = Shape::of(token)?;
-        let table = self.0.entry(shape).or_insert_with(|| TableBuilder::new(shape.width()));
-        table.push(shape.row(token, &mut [0; TOKEN_BYTES_MAX]), chunk);
-        Some(if matches!(shape, Shape::Hex(_)) { Written::Packed } else { Written::AsIs })
+    pub(super) fn push(&mut self, token: &[u8], chunk: u32) -> Result<Option<Written>, StoreError> {
+        let Some(shape) = Shape::of(token) else { return Ok(None) };
+        let table = self.tables.entry(shape).or_insert_with(|| TableBuilder::new(shape.width(), self.space.clone()));
+        table.push(shape.row(token, &mut [0; TOKEN_BYTES_MAX]), chunk)?;
+        Ok(Some(if matches!(shape, Shape::Hex(_)) { Written::Packed } else { Written::AsIs }))
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.0.values().map(TableBuilder::memory).sum()
+        self.tables.values().map(TableBuilder::memory).sum()
+    }
+
+    /// Bytes of the rows of the largest table, and of all.
+    pub(super) fn rows_bytes(&self) -> (usize, usize) {
+        let tables = || self.tables.values().map(TableBuilder::rows_bytes);
+        (tables().max().unwrap_or(0), tables().sum())
     }
 
     /// The section of pages, and the one that says where they begin.
-    pub(super) fn finish(self) -> (Vec<u8>, Vec<u8>) {
-        let mut pages = PagesBuilder::default();
-        self.0.into_iter().for_each(|(shape, table)| pages.push(shape.code(), table));
+    pub(super) fn finish(self, space: ScratchSpace) -> Result<(SectionBytes, Vec<u8>), StoreError> {
+        let mut pages = PagesBuilder::new(space);
+        self.tables.into_iter().try_for_each(|(shape, table)| pages.push(shape.code(), table))?;
         pages.finish()
     }
 }
@@ -302,11 +316,12 @@ mod tests {
                 }
             }
         }
-        let mut builder = IdsBuilder::default();
+        let mut builder = IdsBuilder::new(ScratchSpace::default());
         for (chunk, tokens) in (0..).zip(&chunks) {
-            assert!(tokens.iter().all(|token| builder.push(token, chunk).is_some()));
+            assert!(tokens.iter().all(|token| builder.push(token, chunk).unwrap().is_some()));
         }
-        let (pages, directory) = builder.finish();
+        let (pages, directory) = builder.finish(ScratchSpace::default()).unwrap();
+        let pages = weir_blocks::testing::bytes_of(&pages);
         let lists = IdLists::decode(&directory, pages.len() as u64).unwrap();
         let tables: BTreeMap<Shape, Table> = lists
             .0

@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use super::table::{SECTION_BYTES_MAX, Table, TableBuilder, decode_rows};
+use weir_blocks::StoreError;
 use weir_blocks::packed::{Cursor, put_varint};
+use weir_blocks::scratch::{Growing, ScratchSpace, SectionBytes};
 
 /// Rows of a page: of ids some 32 KiB before compression, which are read in a request and unpacked in a tenth of a millisecond.
 const PAGE_ROWS: usize = 2048;
@@ -17,36 +19,41 @@ const CRC_BYTES: usize = size_of::<u32>();
 pub(super) type TableCode = [u8; 2];
 
 /// Tables on their way into a section of pages and one that says where they begin.
-#[derive(Default)]
 pub(super) struct PagesBuilder {
-    pages: Vec<u8>,
+    pages: Growing,
     directory: Vec<u8>,
     tables: u64,
 }
 
 impl PagesBuilder {
+    /// Without tables. Pages go to a file of `space` when they are many.
+    pub(super) fn new(space: ScratchSpace) -> Self {
+        Self { pages: Growing::new(space), directory: Vec::new(), tables: 0 }
+    }
+
     /// The next table; codes ascend.
-    pub(super) fn push(&mut self, code: TableCode, table: TableBuilder) {
+    pub(super) fn push(&mut self, code: TableCode, table: TableBuilder) -> Result<(), StoreError> {
         let (mut rows, mut list) = (0, Vec::new());
         table.finish(PAGE_ROWS, |first, count, page| {
             rows += count;
             put_varint(&mut list, (CRC_BYTES + page.len()) as u64);
             list.extend_from_slice(first);
-            self.pages.extend_from_slice(&crc32c::crc32c(&page).to_le_bytes());
-            self.pages.extend_from_slice(&page);
-        });
+            self.pages.append(&crc32c::crc32c(&page).to_le_bytes())?;
+            self.pages.append(&page)
+        })?;
         self.directory.extend_from_slice(&code);
         put_varint(&mut self.directory, rows as u64);
         self.directory.extend_from_slice(&list);
         self.tables += 1;
+        Ok(())
     }
 
     /// The section of pages, and the one that says where each begins.
-    pub(super) fn finish(self) -> (Vec<u8>, Vec<u8>) {
+    pub(super) fn finish(self) -> Result<(SectionBytes, Vec<u8>), StoreError> {
         let mut directory = Vec::with_capacity(self.directory.len() + 1);
         put_varint(&mut directory, self.tables);
         directory.extend_from_slice(&self.directory);
-        (self.pages, directory)
+        Ok((self.pages.finish()?, directory))
     }
 }
 
@@ -207,17 +214,24 @@ mod tests {
     use roaring::RoaringBitmap;
 
     use super::*;
+    use weir_blocks::testing::bytes_of;
 
     const WIDTH: usize = 4;
 
     /// Rows 0, 3, 6, … each in a chunk of its own number modulo seven.
     fn sections(rows: u32) -> (Vec<u8>, Vec<u8>) {
-        let (mut table, mut builder) = (TableBuilder::new(WIDTH), PagesBuilder::default());
+        let mut table = TableBuilder::new(WIDTH, ScratchSpace::default());
         for chunk in 0..7 {
-            (0..rows).filter(|row| row % 7 == chunk).for_each(|row| table.push(&(row * 3).to_be_bytes(), chunk));
+            (0..rows).filter(|row| row % 7 == chunk).for_each(|row| table.push(&(row * 3).to_be_bytes(), chunk).unwrap());
         }
-        builder.push([1, 4], table);
-        builder.finish()
+        of_table([1, 4], table)
+    }
+
+    fn of_table(code: TableCode, table: TableBuilder) -> (Vec<u8>, Vec<u8>) {
+        let mut builder = PagesBuilder::new(ScratchSpace::default());
+        builder.push(code, table).unwrap();
+        let (pages, directory) = builder.finish().unwrap();
+        (bytes_of(&pages), directory)
     }
 
     fn list(pages: &[u8], directory: &[u8]) -> Result<PageList, String> {
@@ -252,10 +266,9 @@ mod tests {
 
     #[test]
     fn rows_before_the_first_are_in_no_page() {
-        let (mut table, mut builder) = (TableBuilder::new(WIDTH), PagesBuilder::default());
-        table.push(&[0, 0, 0, 9], 0);
-        builder.push([1, 4], table);
-        let (pages, directory) = builder.finish();
+        let mut table = TableBuilder::new(WIDTH, ScratchSpace::default());
+        table.push(&[0, 0, 0, 9], 0).unwrap();
+        let (pages, directory) = of_table([1, 4], table);
         let list = list(&pages, &directory).unwrap();
         assert_eq!((list.page_with(&[0, 0, 0, 8]), list.page_with(&[0, 0, 0, 9])), (None, Some(0)));
     }
@@ -290,12 +303,10 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let mut builder = PagesBuilder::default();
-        let mut table = TableBuilder::new(2);
-        table.push(&[1, 2], 0);
-        table.push(&[0, 7], 1);
-        builder.push([0, 4], table);
-        let (pages, directory) = builder.finish();
+        let mut table = TableBuilder::new(2, ScratchSpace::default());
+        table.push(&[1, 2], 0).unwrap();
+        table.push(&[0, 7], 1).unwrap();
+        let (pages, directory) = of_table([0, 4], table);
         assert_eq!(hex::encode(pages), "5ff68ac30204040001070200000202010102020100");
         assert_eq!(hex::encode(directory), "01000402150007");
     }

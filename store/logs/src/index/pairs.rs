@@ -4,7 +4,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::pages::{PageList, PagesBuilder, TableCode, decode_lists};
 use super::table::{SECTION_BYTES_MAX, Table, TableBuilder};
+use weir_blocks::StoreError;
 use weir_blocks::packed::Cursor;
+use weir_blocks::scratch::{ScratchSpace, SectionBytes};
 
 /// Of the one table: rows as they are, of four bytes.
 const CODE: TableCode = [1, HASH_BYTES as u8];
@@ -37,23 +39,27 @@ pub(crate) fn pair_name(name: &str) -> Vec<u8> {
 pub(super) struct PairsBuilder(TableBuilder);
 
 impl PairsBuilder {
-    pub(super) fn new() -> Self {
-        Self(TableBuilder::new(HASH_BYTES))
+    pub(super) fn new(space: ScratchSpace) -> Self {
+        Self(TableBuilder::new(HASH_BYTES, space))
     }
 
     /// The next chunk's.
-    pub(super) fn push(&mut self, pairs: &[u32], chunk: u32) {
-        pairs.iter().for_each(|pair| self.0.push(&row(*pair), chunk));
+    pub(super) fn push(&mut self, pairs: &[u32], chunk: u32) -> Result<(), StoreError> {
+        pairs.iter().try_for_each(|pair| self.0.push(&row(*pair), chunk))
     }
 
     pub(super) fn memory(&self) -> usize {
         self.0.memory()
     }
 
+    pub(super) fn rows_bytes(&self) -> usize {
+        self.0.rows_bytes()
+    }
+
     /// The section of pages, and the one that says where they begin.
-    pub(super) fn finish(self) -> (Vec<u8>, Vec<u8>) {
-        let mut pages = PagesBuilder::default();
-        pages.push(CODE, self.0);
+    pub(super) fn finish(self, space: ScratchSpace) -> Result<(SectionBytes, Vec<u8>), StoreError> {
+        let mut pages = PagesBuilder::new(space);
+        pages.push(CODE, self.0)?;
         pages.finish()
     }
 }

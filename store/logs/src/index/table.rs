@@ -1,13 +1,16 @@
 //! Rows of one width, ascending, each with the chunks that have it. What is in a row is its owner's affair.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::ops::Range;
 
 use roaring::RoaringBitmap;
 
 use super::super::schema::ZSTD_LEVEL;
+use weir_blocks::StoreError;
 use weir_blocks::packed::{Cursor, UNPACKED_BYTES_MAX, put_packed, put_varint};
+use weir_blocks::scratch::{ScratchSpace, SpillFile};
 
 /// Bytes of each row that are stored by column: of rows in ascending order these repeat, and take next to no room.
 const COLUMNS: usize = 3;
@@ -19,110 +22,216 @@ pub(super) const SECTION_BYTES_MAX: usize = UNPACKED_BYTES_MAX;
 /// many runs it is next to nothing.
 const RUN_ROWS: usize = 32 << 10;
 
+/// The same of runs that go to disk, of which a table holds one: there are dozens of tables.
+const RUN_ROWS_ON_DISK: usize = 8 << 10;
+
+/// Rows of a run on disk that are read at once when runs are merged: of the five hundred runs of the largest table some 3 MiB.
+const READ_ROWS: usize = 256;
+
+/// Bytes of a row's chunk in a run.
+const CHUNK_BYTES: usize = size_of::<u32>();
+
 /// Gathers rows: one for each chunk that has it, chunks ascending.
 pub(super) struct TableBuilder {
     width: usize,
     /// Those that are in no run yet.
-    open: Run,
+    open: OpenRun,
     runs: Vec<Run>,
+    count: usize,
+    spill: Spill,
+}
+
+/// Where runs go: one file a table, once it has a run.
+struct Spill {
+    space: ScratchSpace,
+    file: Option<SpillFile>,
 }
 
 /// Rows one after the other, and the chunk of each.
 #[derive(Default)]
-struct Run {
+struct OpenRun {
     rows: Vec<u8>,
     chunks: Vec<u32>,
 }
 
-impl Run {
-    fn row(&self, width: usize, at: usize) -> Option<&[u8]> {
-        self.rows.get(at * width..(at + 1) * width)
-    }
+/// Rows in their order, each with its chunk behind it; those that are alike are in the order of their chunks.
+enum Run {
+    Memory(Vec<u8>),
+    /// Where in the table's file.
+    Spilled(Range<u64>),
+}
 
-    /// Bytes held.
-    fn memory(&self) -> usize {
-        self.rows.capacity() + self.chunks.capacity() * size_of::<u32>()
-    }
-
-    /// The same rows in their order; those that are alike stay in that of their chunks.
-    fn sorted(&self, width: usize) -> Self {
+impl OpenRun {
+    /// As a run.
+    fn sorted(&self, width: usize) -> Vec<u8> {
         let row = |at: u32| &self.rows[at as usize * width..][..width];
         let mut order: Vec<(u64, u32)> = (0..self.chunks.len() as u32).map(|at| (head(row(at)), at)).collect();
         order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))).then(a.1.cmp(&b.1)));
-        let mut rows = Vec::with_capacity(self.rows.len());
-        order.iter().for_each(|(_, at)| rows.extend_from_slice(row(*at)));
-        Self { rows, chunks: order.iter().map(|(_, at)| self.chunks[*at as usize]).collect() }
+        let mut run = Vec::with_capacity(self.rows.len() + self.chunks.len() * CHUNK_BYTES);
+        for (_, at) in order {
+            run.extend_from_slice(row(at));
+            run.extend_from_slice(&self.chunks[at as usize].to_le_bytes());
+        }
+        run
     }
 }
 
-/// The next row of a run. Of rows that are alike that of the earlier run is first, whose chunks are.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct NextRow<'a> {
-    head: u64,
-    row: &'a [u8],
-    run: usize,
+/// A run that is read from its first row to its last.
+struct RunReader {
+    width: usize,
+    /// Rows of the run, as far as they are in memory.
+    rows: Vec<u8>,
     at: usize,
+    /// What of the run follows in the table's file.
+    left: Range<u64>,
+    head: u64,
+    /// Of rows that are alike that of the earlier run is first, whose chunks are.
+    number: usize,
 }
 
-impl<'a> NextRow<'a> {
-    fn of(runs: &'a [Run], width: usize, (run, at): (usize, usize)) -> Option<Reverse<Self>> {
-        let row = runs[run].row(width, at)?;
-        Some(Reverse(Self { head: head(row), row, run, at }))
+impl RunReader {
+    /// At its first row; `None` when it has none.
+    fn open(run: Run, (width, number): (usize, usize), file: Option<&SpillFile>) -> Result<Option<Self>, StoreError> {
+        let (rows, left) = match run {
+            Run::Memory(rows) => (rows, 0..0),
+            Run::Spilled(range) => (Vec::new(), range),
+        };
+        let mut reader = Self { width, rows, at: 0, left, head: 0, number };
+        Ok(reader.settle(file)?.then_some(reader))
+    }
+
+    fn row(&self) -> &[u8] {
+        &self.rows[self.at..self.at + self.width]
+    }
+
+    fn chunk(&self) -> u32 {
+        let bytes = self.rows[self.at + self.width..].first_chunk::<CHUNK_BYTES>();
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    }
+
+    /// Goes to the next row; false when there is none.
+    fn advance(&mut self, file: Option<&SpillFile>) -> Result<bool, StoreError> {
+        self.at += self.width + CHUNK_BYTES;
+        self.settle(file)
+    }
+
+    fn settle(&mut self, file: Option<&SpillFile>) -> Result<bool, StoreError> {
+        if self.at == self.rows.len() && !self.left.is_empty() {
+            let bytes = (self.left.end - self.left.start).min((READ_ROWS * (self.width + CHUNK_BYTES)) as u64);
+            self.rows.resize(bytes as usize, 0);
+            self.at = 0;
+            if let Some(file) = file {
+                file.read_at(&mut self.rows, self.left.start)?;
+            }
+            self.left.start += bytes;
+        }
+        let is_there = self.at < self.rows.len();
+        if is_there {
+            self.head = head(self.row());
+        }
+        Ok(is_there)
+    }
+}
+
+impl PartialEq for RunReader {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for RunReader {}
+
+impl PartialOrd for RunReader {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RunReader {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let rows = || self.row().cmp(other.row());
+        self.head.cmp(&other.head).then_with(rows).then(self.number.cmp(&other.number))
     }
 }
 
 impl TableBuilder {
-    /// Of rows of so many bytes, at least one.
-    pub(super) fn new(width: usize) -> Self {
-        Self { width, open: Run::default(), runs: Vec::new() }
+    /// Of rows of so many bytes, at least one. Runs of rows go to a file of `space`.
+    pub(super) fn new(width: usize, space: ScratchSpace) -> Self {
+        Self { width, open: OpenRun::default(), runs: Vec::new(), count: 0, spill: Spill { space, file: None } }
     }
 
     /// The chunk has a row.
-    pub(super) fn push(&mut self, row: &[u8], chunk: u32) {
+    pub(super) fn push(&mut self, row: &[u8], chunk: u32) -> Result<(), StoreError> {
         debug_assert_eq!(row.len(), self.width);
         self.open.rows.extend_from_slice(row);
         self.open.chunks.push(chunk);
-        if self.open.chunks.len() == RUN_ROWS {
-            self.close_run();
-        }
+        self.count += 1;
+        let run_rows = if self.spill.space.is_on_disk() { RUN_ROWS_ON_DISK } else { RUN_ROWS };
+        if self.open.chunks.len() == run_rows { self.close_run() } else { Ok(()) }
     }
 
-    fn close_run(&mut self) {
-        self.runs.push(self.open.sorted(self.width));
+    fn close_run(&mut self) -> Result<(), StoreError> {
+        let run = self.spill.put(self.open.sorted(self.width))?;
+        self.runs.push(run);
         self.open.rows.clear();
         self.open.chunks.clear();
+        Ok(())
     }
 
     /// Bytes held, and those that sorting the open rows takes: their copy, and of each a key.
     pub(super) fn memory(&self) -> usize {
+        let open = self.open.rows.capacity() + self.open.chunks.capacity() * size_of::<u32>();
         let sorting = self.open.rows.len() + self.open.chunks.len() * (size_of::<u32>() + size_of::<(u64, u32)>());
-        self.open.memory() + sorting + self.runs.iter().map(|run| run.memory() + size_of::<Run>()).sum::<usize>()
+        let run = |run: &Run| if let Run::Memory(rows) = run { rows.capacity() } else { 0 };
+        open + sorting + self.runs.iter().map(|own| run(own) + size_of::<Run>()).sum::<usize>()
+    }
+
+    /// Of all rows, with those that are alike.
+    pub(super) fn rows_bytes(&self) -> usize {
+        self.count * self.width
     }
 
     /// The rows in pages of at most so many: of each its first row, their number and its bytes.
-    pub(super) fn finish(mut self, page_rows: usize, mut take: impl FnMut(&[u8], usize, Vec<u8>)) {
-        self.close_run();
-        let (runs, width) = (&self.runs[..], self.width);
-        let mut ahead: BinaryHeap<_> = (0..runs.len()).filter_map(|run| NextRow::of(runs, width, (run, 0))).collect();
+    pub(super) fn finish(
+        mut self,
+        page_rows: usize,
+        mut take: impl FnMut(&[u8], usize, Vec<u8>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // The last run needs no file: it is read at once.
+        self.runs.push(Run::Memory(self.open.sorted(self.width)));
+        self.open = OpenRun::default();
+        let (width, file) = (self.width, self.spill.file.as_ref());
+        let mut ahead = BinaryHeap::with_capacity(self.runs.len());
+        for (number, run) in self.runs.into_iter().enumerate() {
+            ahead.extend(RunReader::open(run, (width, number), file)?.map(Reverse));
+        }
         let mut page = Page { width, ..Page::default() };
         while let Some(mut next) = ahead.peek_mut() {
-            let Reverse(NextRow { row, run, at, .. }) = &*next;
-            let (row, run, at) = (*row, *run, *at);
-            if !page.ends_with(row) {
+            let Reverse(run) = &mut *next;
+            if !page.ends_with(run.row()) {
                 if page.counts.len() == page_rows {
-                    take(page.first(), page.counts.len(), page.encode());
+                    take(page.first(), page.counts.len(), page.encode())?;
                     page.clear();
                 }
-                page.begin(row);
+                page.begin(run.row());
             }
-            page.add(runs[run].chunks[at]);
-            match NextRow::of(runs, width, (run, at + 1)) {
-                Some(following) => *next = following,
-                None => drop(PeekMut::pop(next)),
+            page.add(run.chunk());
+            if !run.advance(file)? {
+                drop(PeekMut::pop(next));
             }
         }
-        if !page.counts.is_empty() {
-            take(page.first(), page.counts.len(), page.encode());
+        if page.counts.is_empty() { Ok(()) } else { take(page.first(), page.counts.len(), page.encode()) }
+    }
+}
+
+impl Spill {
+    fn put(&mut self, run: Vec<u8>) -> Result<Run, StoreError> {
+        if self.file.is_none() {
+            self.file = self.space.create()?;
+        }
+        match &mut self.file {
+            Some(file) => file.append(&run).map(Run::Spilled),
+            None => Ok(Run::Memory(run)),
         }
     }
 }
@@ -296,12 +405,20 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use weir_blocks::testing::MemoryScratch;
+
     use super::*;
 
     fn table(width: usize, rows: &[(&[u8], u32)]) -> Vec<u8> {
-        let (mut builder, mut out) = (TableBuilder::new(width), Vec::new());
-        rows.iter().for_each(|(row, chunk)| builder.push(row, *chunk));
-        builder.finish(usize::MAX, |_, _, page| out = page);
+        let (mut builder, mut out) = (TableBuilder::new(width, ScratchSpace::default()), Vec::new());
+        rows.iter().try_for_each(|(row, chunk)| builder.push(row, *chunk)).unwrap();
+        let take = |_: &[u8], _, page| {
+            out = page;
+            Ok(())
+        };
+        builder.finish(usize::MAX, take).unwrap();
         out
     }
 
@@ -334,17 +451,26 @@ mod tests {
 
     #[test]
     fn rows_of_many_runs_are_one_table() {
+        check_many_runs(ScratchSpace::default(), RUN_ROWS * 40 + 4 * RUN_ROWS * 8);
+    }
+
+    #[test]
+    fn rows_of_many_runs_on_disk_are_the_same_table() {
+        check_many_runs(ScratchSpace::new(Arc::new(MemoryScratch::default())), RUN_ROWS * 40);
+    }
+
+    fn check_many_runs(space: ScratchSpace, memory: usize) {
         // Each row in several chunks, some of them in one run and some in several.
         let rows = 3 * RUN_ROWS as u32 + 17;
         let row = |i: u32| (i.wrapping_mul(0x9e37_79b1) % 50_021).to_be_bytes();
-        let (mut builder, mut expected) = (TableBuilder::new(4), std::collections::BTreeMap::<[u8; 4], Vec<u32>>::new());
+        let (mut builder, mut expected) = (TableBuilder::new(4, space), std::collections::BTreeMap::<[u8; 4], Vec<u32>>::new());
         for i in 0..rows {
-            builder.push(&row(i), i);
+            builder.push(&row(i), i).unwrap();
             expected.entry(row(i)).or_default().push(i);
         }
-        assert!(builder.memory() < rows as usize * 8 + RUN_ROWS * 40, "{} bytes of {rows} rows", builder.memory());
+        assert!(builder.memory() < memory, "{} bytes of {rows} rows", builder.memory());
         let (mut pages, mut found) = (0, Vec::new());
-        builder.finish(1000, |first, count, page| {
+        let take = |first: &[u8], count, page: Vec<u8>| {
             let table = Table::decode(&mut Cursor::new(&page), 4, rows, &mut { SECTION_BYTES_MAX }).unwrap();
             assert_eq!((table.rows().len() / 4, &table.rows()[..4]), (count, first));
             pages += 1;
@@ -353,7 +479,9 @@ mod tests {
                 table.add_chunks_of(at, &mut chunks);
                 found.push((row.try_into().unwrap(), chunks.into_iter().collect::<Vec<_>>()));
             }
-        });
+            Ok(())
+        };
+        builder.finish(1000, take).unwrap();
         assert_eq!(pages, expected.len().div_ceil(1000));
         assert!(found.into_iter().eq(expected));
     }

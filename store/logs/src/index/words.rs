@@ -23,6 +23,7 @@ use super::super::tokens::{LONG, SEPARATOR};
 use super::files::{self, SectionDirectory};
 use weir_blocks::StoreError;
 use weir_blocks::limits::UNPACKED_BYTES_MAX;
+use weir_blocks::scratch::{Growing, ScratchSpace, SectionBytes};
 
 /// Sizes tantivy's table of terms at the start; it grows beyond.
 const WRITER_BYTES: usize = 32 << 20;
@@ -70,7 +71,7 @@ impl WordsBuilder {
     }
 
     /// The section.
-    pub(crate) fn finish(self) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn finish(self, space: ScratchSpace) -> Result<SectionBytes, StoreError> {
         let index = self.writer.finalize().map_err(failed)?;
         let mut paths = vec![PathBuf::from(META)];
         paths.extend(index.load_metas().map_err(failed)?.list_segment_files());
@@ -84,7 +85,9 @@ impl WordsBuilder {
             };
             files.push((path, bytes));
         }
-        Ok(files::encode(&files))
+        let mut section = Growing::new(space);
+        files::encode(&files, |bytes| section.append(bytes))?;
+        section.finish()
     }
 }
 
@@ -253,7 +256,7 @@ mod tests {
         let mut builder = WordsBuilder::new().unwrap();
         ["ant", "bee", "cat", "dog", "eel"].iter().for_each(|word| builder.push(word.as_bytes()));
         builder.end_chunk().unwrap();
-        let section = builder.finish().unwrap();
+        let section = weir_blocks::testing::bytes_of(&builder.finish(ScratchSpace::default()).unwrap());
         assert_eq!(Words::open(&section).map(|words| words.text.len()), Ok(21));
         let said = 5_u64.to_le_bytes();
         let refused = section.windows(8).enumerate().filter(|(_, bytes)| *bytes == said).filter(|(at, _)| {

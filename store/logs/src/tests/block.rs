@@ -266,7 +266,8 @@ fn blocks_with_the_former_index_are_read() {
     let mut built = head.build().unwrap();
     let sections = &mut built[0].data.sections;
     sections.retain(|(name, _)| !["index.2", "ids.2", "id_pages.1", "pairs.2", "pair_pages.1", "grams.1"].contains(name));
-    sections.push(("index.1", index.finish().unwrap()));
+    sections
+        .push(("index.1", weir_blocks::testing::bytes_of(&index.finish(weir_blocks::scratch::ScratchSpace::default()).unwrap())));
     let views = open_built(&engine, "former", built);
     engine.verify(&views[0].block, &views[0].summary).unwrap();
     let reader = reader(views, Vec::new());

@@ -26,7 +26,7 @@ fn sections(text: &str) -> BuiltBlock {
         let name = NAMES.iter().chain(&["exemplars.1"]).find(|own| **own == name).unwrap_or_else(|| panic!("{name}"));
         (*name, hex::decode(bytes).unwrap())
     });
-    BuiltBlock { summary: Default::default(), data: BlockData { sections: sections.collect() } }
+    BuiltBlock { summary: Default::default(), data: BlockData::of(sections.collect()) }
 }
 
 fn old() -> BuiltBlock {
