@@ -325,7 +325,7 @@ fn a_merge_on_disk_gives_the_same_block_and_a_full_disk_fails_it() {
     }
     for part in 0..10 {
         let full = ScratchSpace::new(Arc::new(MemoryScratch::of(disk.written() * part / 10)));
-        let error = memory.clone().with_scratch(full).merge(&sources).err().expect("the disk is full");
+        let error = memory.clone().with_scratch(full).merge(&sources).expect_err("the disk is full");
         assert!(error.is_of_the_store(), "{error}");
         assert!(error.to_string().starts_with("a file for a block in the making in memory: "), "{error}");
     }
