@@ -5,7 +5,7 @@
 //!   from end to end for a part of one;
 //! - [`pairs`]: which chunks have a name with a value among their metadata, by a hash of both;
 //! - [`grams`]: whether a block has a word at all; always in memory;
-//! - `table`: sorted rows with the chunks of each, which ids and pairs are made of; `pages`: tables in pages, of which one is read
+//! - `table`: sorted rows with the chunks of each, which ids and pairs are made of, `runs`: the sorted runs that it is merged of; `pages`: tables in pages, of which one is read
 //!   for a row; `stored_table`: a table wherever it lies; `scan`: the rows of several of them read from end to end;
 //! - `build`: the sections in the making; [`ask`]: one block's, asked; `sections` opens them, `cache` keeps what is open, `turns` bounds what is read at once.
 //!
@@ -19,6 +19,7 @@ mod grams;
 mod ids;
 mod pages;
 mod pairs;
+mod runs;
 mod scan;
 mod sections;
 mod stored_table;

@@ -1,16 +1,16 @@
 //! Rows of one width, ascending, each with the chunks that have it. What is in a row is its owner's affair.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::ops::Range;
 
 use roaring::RoaringBitmap;
 
 use super::super::schema::ZSTD_LEVEL;
+use super::runs::{OpenRun, Run, RunReader, Spill};
 use weir_blocks::StoreError;
 use weir_blocks::packed::{Cursor, UNPACKED_BYTES_MAX, put_packed, put_varint};
-use weir_blocks::scratch::{ScratchSpace, SpillFile};
+use weir_blocks::scratch::ScratchSpace;
 
 /// Bytes of each row that are stored by column: of rows in ascending order these repeat, and take next to no room.
 const COLUMNS: usize = 3;
@@ -25,12 +25,6 @@ const RUN_ROWS: usize = 32 << 10;
 /// The same of runs that go to disk, of which a table holds one: there are dozens of tables.
 const RUN_ROWS_ON_DISK: usize = 8 << 10;
 
-/// Rows of a run on disk that are read at once when runs are merged: of the five hundred runs of the largest table some 3 MiB.
-const READ_ROWS: usize = 256;
-
-/// Bytes of a row's chunk in a run.
-const CHUNK_BYTES: usize = size_of::<u32>();
-
 /// Gathers rows: one for each chunk that has it, chunks ascending.
 pub(super) struct TableBuilder {
     width: usize,
@@ -41,149 +35,31 @@ pub(super) struct TableBuilder {
     spill: Spill,
 }
 
-/// Where runs go: one file a table, once it has a run.
-struct Spill {
-    space: ScratchSpace,
-    file: Option<SpillFile>,
-}
-
-/// Rows one after the other, and the chunk of each.
-#[derive(Default)]
-struct OpenRun {
-    rows: Vec<u8>,
-    chunks: Vec<u32>,
-}
-
-/// Rows in their order, each with its chunk behind it; those that are alike are in the order of their chunks.
-enum Run {
-    Memory(Vec<u8>),
-    /// Where in the table's file.
-    Spilled(Range<u64>),
-}
-
-impl OpenRun {
-    /// As a run.
-    fn sorted(&self, width: usize) -> Vec<u8> {
-        let row = |at: u32| &self.rows[at as usize * width..][..width];
-        let mut order: Vec<(u64, u32)> = (0..self.chunks.len() as u32).map(|at| (head(row(at)), at)).collect();
-        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(row(b.1))).then(a.1.cmp(&b.1)));
-        let mut run = Vec::with_capacity(self.rows.len() + self.chunks.len() * CHUNK_BYTES);
-        for (_, at) in order {
-            run.extend_from_slice(row(at));
-            run.extend_from_slice(&self.chunks[at as usize].to_le_bytes());
-        }
-        run
-    }
-}
-
-/// A run that is read from its first row to its last.
-struct RunReader {
-    width: usize,
-    /// Rows of the run, as far as they are in memory.
-    rows: Vec<u8>,
-    at: usize,
-    /// What of the run follows in the table's file.
-    left: Range<u64>,
-    head: u64,
-    /// Of rows that are alike that of the earlier run is first, whose chunks are.
-    number: usize,
-}
-
-impl RunReader {
-    /// At its first row; `None` when it has none.
-    fn open(run: Run, (width, number): (usize, usize), file: Option<&SpillFile>) -> Result<Option<Self>, StoreError> {
-        let (rows, left) = match run {
-            Run::Memory(rows) => (rows, 0..0),
-            Run::Spilled(range) => (Vec::new(), range),
-        };
-        let mut reader = Self { width, rows, at: 0, left, head: 0, number };
-        Ok(reader.settle(file)?.then_some(reader))
-    }
-
-    fn row(&self) -> &[u8] {
-        &self.rows[self.at..self.at + self.width]
-    }
-
-    fn chunk(&self) -> u32 {
-        let bytes = self.rows[self.at + self.width..].first_chunk::<CHUNK_BYTES>();
-        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
-    }
-
-    /// Goes to the next row; false when there is none.
-    fn advance(&mut self, file: Option<&SpillFile>) -> Result<bool, StoreError> {
-        self.at += self.width + CHUNK_BYTES;
-        self.settle(file)
-    }
-
-    fn settle(&mut self, file: Option<&SpillFile>) -> Result<bool, StoreError> {
-        if self.at == self.rows.len() && !self.left.is_empty() {
-            let bytes = (self.left.end - self.left.start).min((READ_ROWS * (self.width + CHUNK_BYTES)) as u64);
-            self.rows.resize(bytes as usize, 0);
-            self.at = 0;
-            if let Some(file) = file {
-                file.read_at(&mut self.rows, self.left.start)?;
-            }
-            self.left.start += bytes;
-        }
-        let is_there = self.at < self.rows.len();
-        if is_there {
-            self.head = head(self.row());
-        }
-        Ok(is_there)
-    }
-}
-
-impl PartialEq for RunReader {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for RunReader {}
-
-impl PartialOrd for RunReader {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for RunReader {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let rows = || self.row().cmp(other.row());
-        self.head.cmp(&other.head).then_with(rows).then(self.number.cmp(&other.number))
-    }
-}
-
 impl TableBuilder {
     /// Of rows of so many bytes, at least one. Runs of rows go to a file of `space`.
     pub(super) fn new(width: usize, space: ScratchSpace) -> Self {
-        Self { width, open: OpenRun::default(), runs: Vec::new(), count: 0, spill: Spill { space, file: None } }
+        Self { width, open: OpenRun::default(), runs: Vec::new(), count: 0, spill: Spill::new(space) }
     }
 
     /// The chunk has a row.
     pub(super) fn push(&mut self, row: &[u8], chunk: u32) -> Result<(), StoreError> {
         debug_assert_eq!(row.len(), self.width);
-        self.open.rows.extend_from_slice(row);
-        self.open.chunks.push(chunk);
+        self.open.push(row, chunk);
         self.count += 1;
-        let run_rows = if self.spill.space.is_on_disk() { RUN_ROWS_ON_DISK } else { RUN_ROWS };
-        if self.open.chunks.len() == run_rows { self.close_run() } else { Ok(()) }
+        let run_rows = if self.spill.is_on_disk() { RUN_ROWS_ON_DISK } else { RUN_ROWS };
+        if self.open.len() == run_rows { self.close_run() } else { Ok(()) }
     }
 
     fn close_run(&mut self) -> Result<(), StoreError> {
         let run = self.spill.put(self.open.sorted(self.width))?;
         self.runs.push(run);
-        self.open.rows.clear();
-        self.open.chunks.clear();
+        self.open.clear();
         Ok(())
     }
 
-    /// Bytes held, and those that sorting the open rows takes: their copy, and of each a key.
+    /// Bytes held, and those that sorting the open rows takes.
     pub(super) fn memory(&self) -> usize {
-        let open = self.open.rows.capacity() + self.open.chunks.capacity() * size_of::<u32>();
-        let sorting = self.open.rows.len() + self.open.chunks.len() * (size_of::<u32>() + size_of::<(u64, u32)>());
-        let run = |run: &Run| if let Run::Memory(rows) = run { rows.capacity() } else { 0 };
-        open + sorting + self.runs.iter().map(|own| run(own) + size_of::<Run>()).sum::<usize>()
+        self.open.memory() + self.runs.iter().map(Run::memory).sum::<usize>()
     }
 
     /// Of all rows, with those that are alike.
@@ -200,7 +76,7 @@ impl TableBuilder {
         // The last run needs no file: it is read at once.
         self.runs.push(Run::Memory(self.open.sorted(self.width)));
         self.open = OpenRun::default();
-        let (width, file) = (self.width, self.spill.file.as_ref());
+        let (width, file) = (self.width, self.spill.file());
         let mut ahead = BinaryHeap::with_capacity(self.runs.len());
         for (number, run) in self.runs.into_iter().enumerate() {
             ahead.extend(RunReader::open(run, (width, number), file)?.map(Reverse));
@@ -221,18 +97,6 @@ impl TableBuilder {
             }
         }
         if page.counts.is_empty() { Ok(()) } else { take(page.first(), page.counts.len(), page.encode()) }
-    }
-}
-
-impl Spill {
-    fn put(&mut self, run: Vec<u8>) -> Result<Run, StoreError> {
-        if self.file.is_none() {
-            self.file = self.space.create()?;
-        }
-        match &mut self.file {
-            Some(file) => file.append(&run).map(Run::Spilled),
-            None => Ok(Run::Memory(run)),
-        }
     }
 }
 
@@ -299,14 +163,6 @@ impl Page {
         }
         out
     }
-}
-
-/// The first eight bytes as a number that is ordered as they are.
-fn head(row: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let length = row.len().min(8);
-    bytes[..length].copy_from_slice(&row[..length]);
-    u64::from_be_bytes(bytes)
 }
 
 /// A run, taken from what may still be unpacked.
