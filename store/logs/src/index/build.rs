@@ -68,7 +68,7 @@ impl IndexBuilder {
     pub(crate) fn finish(self, data: &mut BlockData) -> Result<(), StoreError> {
         // What is in memory first: it is not held while tables are written.
         data.push(INDEX, self.words.finish(self.space.clone())?);
-        let (ids, id_pages) = self.ids.finish(self.space.clone())?;
+        let (ids, id_pages) = self.ids.finish()?;
         data.push(IDS, ids);
         data.sections.push((ID_PAGES, id_pages));
         let (pairs, pair_pages) = self.pairs.finish(self.space)?;

@@ -145,8 +145,8 @@ impl IdsBuilder {
     }
 
     /// The section of pages, and the one that says where they begin.
-    pub(super) fn finish(self, space: ScratchSpace) -> Result<(SectionBytes, Vec<u8>), StoreError> {
-        let mut pages = PagesBuilder::new(space);
+    pub(super) fn finish(self) -> Result<(SectionBytes, Vec<u8>), StoreError> {
+        let mut pages = PagesBuilder::new(self.space);
         self.tables.into_iter().try_for_each(|(shape, table)| pages.push(shape.code(), table))?;
         pages.finish()
     }
@@ -320,7 +320,7 @@ mod tests {
         for (chunk, tokens) in (0..).zip(&chunks) {
             assert!(tokens.iter().all(|token| builder.push(token, chunk).unwrap().is_some()));
         }
-        let (pages, directory) = builder.finish(ScratchSpace::default()).unwrap();
+        let (pages, directory) = builder.finish().unwrap();
         let pages = weir_blocks::testing::bytes_of(&pages);
         let lists = IdLists::decode(&directory, pages.len() as u64).unwrap();
         let tables: BTreeMap<Shape, Table> = lists

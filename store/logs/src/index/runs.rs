@@ -78,27 +78,32 @@ impl OpenRun {
 }
 
 /// A run that is read from its first row to its last.
-pub(super) struct RunReader {
+pub(super) struct RunReader<'a> {
     width: usize,
     /// Rows of the run, as far as they are in memory.
     rows: Vec<u8>,
     at: usize,
     /// What of the run follows in the table's file.
-    left: Range<u64>,
+    left: Option<(&'a SpillFile, Range<u64>)>,
     head: u64,
     /// Of rows that are alike that of the earlier run is first, whose chunks are.
     number: usize,
 }
 
-impl RunReader {
+impl<'a> RunReader<'a> {
     /// At its first row; `None` when it has none.
-    pub(super) fn open(run: Run, (width, number): (usize, usize), file: Option<&SpillFile>) -> Result<Option<Self>, StoreError> {
-        let (rows, left) = match run {
-            Run::Memory(rows) => (rows, 0..0),
-            Run::Spilled(range) => (Vec::new(), range),
+    pub(super) fn open(
+        run: Run,
+        (width, number): (usize, usize),
+        file: Option<&'a SpillFile>,
+    ) -> Result<Option<Self>, StoreError> {
+        let (rows, left) = match (run, file) {
+            (Run::Memory(rows), _) => (rows, None),
+            (Run::Spilled(range), Some(file)) => (Vec::new(), Some((file, range))),
+            (Run::Spilled(_), None) => return Err(StoreError::engine("read a run of rows", "its table has no file")),
         };
         let mut reader = Self { width, rows, at: 0, left, head: 0, number };
-        Ok(reader.settle(file)?.then_some(reader))
+        Ok(reader.settle()?.then_some(reader))
     }
 
     pub(super) fn row(&self) -> &[u8] {
@@ -111,20 +116,21 @@ impl RunReader {
     }
 
     /// Goes to the next row; false when there is none.
-    pub(super) fn advance(&mut self, file: Option<&SpillFile>) -> Result<bool, StoreError> {
+    pub(super) fn advance(&mut self) -> Result<bool, StoreError> {
         self.at += self.width + CHUNK_BYTES;
-        self.settle(file)
+        self.settle()
     }
 
-    fn settle(&mut self, file: Option<&SpillFile>) -> Result<bool, StoreError> {
-        if self.at == self.rows.len() && !self.left.is_empty() {
-            let bytes = (self.left.end - self.left.start).min((READ_ROWS * (self.width + CHUNK_BYTES)) as u64);
+    fn settle(&mut self) -> Result<bool, StoreError> {
+        if self.at == self.rows.len()
+            && let Some((file, left)) = &mut self.left
+            && !left.is_empty()
+        {
+            let bytes = (left.end - left.start).min((READ_ROWS * (self.width + CHUNK_BYTES)) as u64);
             self.rows.resize(bytes as usize, 0);
             self.at = 0;
-            if let Some(file) = file {
-                file.read_at(&mut self.rows, self.left.start)?;
-            }
-            self.left.start += bytes;
+            file.read_at(&mut self.rows, left.start)?;
+            left.start += bytes;
         }
         let is_there = self.at < self.rows.len();
         if is_there {
@@ -134,21 +140,21 @@ impl RunReader {
     }
 }
 
-impl PartialEq for RunReader {
+impl PartialEq for RunReader<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for RunReader {}
+impl Eq for RunReader<'_> {}
 
-impl PartialOrd for RunReader {
+impl PartialOrd for RunReader<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for RunReader {
+impl Ord for RunReader<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let rows = || self.row().cmp(other.row());
         self.head.cmp(&other.head).then_with(rows).then(self.number.cmp(&other.number))

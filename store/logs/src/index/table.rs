@@ -92,7 +92,7 @@ impl TableBuilder {
                 page.begin(run.row());
             }
             page.add(run.chunk());
-            if !run.advance(file)? {
+            if !run.advance()? {
                 drop(PeekMut::pop(next));
             }
         }
