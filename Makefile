@@ -6,6 +6,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export CARGO_TERM_COLOR ?= auto
 
+# What `make test` builds and runs: all but benchmarks and examples, which clippy alone compiles, and the one example that a test starts.
+# No package is chosen, nor a feature: each crate is then built once, for `make up`, for clippy's build scripts and for the tests.
+TESTED := --workspace --lib --bins --tests
+
 help: ## What can be typed here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
@@ -29,8 +33,8 @@ cluster-down: ## Stop that cluster; what it stored stays in .cluster
 test: ## Install what the tests need and run all of them
 	@tests/setup/packages build test
 	@$(MAKE) --no-print-directory lint
-	@echo "== building weir, its tests and benchmarks"
-	cargo build --release --locked --workspace --all-targets
+	@echo "== building weir and its tests"
+	cargo build --release --locked $(TESTED) --example monitor
 	@tests/kafka/fetch
 	@tests/keycloak/fetch
 	@tests/keystone/fetch
@@ -40,7 +44,7 @@ test: ## Install what the tests need and run all of them
 	@tests/guest/fetch
 	@tests/setup/deploy
 	@echo "== tests"
-	@WEIR_FUZZ_SECONDS=$${WEIR_FUZZ_SECONDS:-3} tests/setup/node tests/setup/all
+	@WEIR_FUZZ_SECONDS=$${WEIR_FUZZ_SECONDS:-3} tests/setup/node tests/setup/all $(TESTED)
 	@echo "== page"
 	@tests/setup/node tests/setup/page
 
@@ -53,7 +57,7 @@ check: ## For the work between: format, clippy, and the unit tests of what chang
 lint: ## Formatting, clippy, licences and advisories, the built page
 	@echo "== lint"
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --features weir-tests/kubernetes -- -D warnings
+	cargo clippy --release --locked --workspace --all-targets --features weir-tests/kubernetes -- -D warnings
 	@tests/setup/deny
 	cargo fetch --locked
 	cargo deny --offline --all-features check licenses bans sources

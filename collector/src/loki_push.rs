@@ -11,7 +11,7 @@
 //! - [`stream`]: lines of a stream on their way into a section. `logproto`: the first encoding as clients write it, for tests.
 
 mod json;
-#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 pub mod logproto;
 mod protobuf;
 mod selector;

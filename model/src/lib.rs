@@ -33,7 +33,7 @@ pub mod compression;
 pub mod config;
 pub mod deletion;
 
-#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 pub mod fuzz;
 pub mod histogram;
 pub mod id;

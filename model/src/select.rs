@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 pub use budget::MemoryBudget;
 pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
 pub use cardinality::{Cardinality, CountSeries};

@@ -60,7 +60,7 @@ pub fn router(service: PushService) -> Routes {
 }
 
 /// A message as senders send it, for the tests and benches of those who do.
-#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 pub fn compress(message: &impl prost::Message) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(&message.encode_to_vec()).expect("below 4 GiB")
 }

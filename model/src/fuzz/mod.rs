@@ -1,8 +1,8 @@
 //! Mutation fuzzing for ordinary tests on stable: seeded, without coverage, a few seconds a target.
 //!
-//! Used by the tests of every crate that reads what strangers send (feature `testing`; never part of a product binary):
+//! Used by the tests of every crate that reads what strangers send, and by nothing else:
 //!
-//! ```
+//! ```text
 //! use weir_model::fuzz::Fuzz;
 //!
 //! Fuzz::new("numbers").seed("12.5").words(&["-", "e", "."]).seconds(0).run(|input| {

@@ -114,7 +114,7 @@ impl Budget for NoBudget {
 }
 
 /// Bounds memory alone; for the tests of languages.
-#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct MemoryBudget {
     bytes_max: u64,
@@ -122,7 +122,6 @@ pub struct MemoryBudget {
     most: std::sync::atomic::AtomicU64,
 }
 
-#[cfg(any(test, feature = "testing"))]
 impl MemoryBudget {
     /// Of one query.
     pub fn new(bytes_max: u64) -> Self {
@@ -140,7 +139,6 @@ impl MemoryBudget {
     }
 }
 
-#[cfg(any(test, feature = "testing"))]
 impl Budget for MemoryBudget {
     fn check(&self) -> Result<(), ReadError> {
         Ok(())

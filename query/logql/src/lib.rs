@@ -18,7 +18,6 @@ mod print;
 pub mod search;
 
 #[doc(hidden)]
-#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 #[cfg(test)]
 mod tests;

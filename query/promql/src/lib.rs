@@ -19,7 +19,6 @@ pub mod parse;
 mod pretty;
 mod print;
 #[doc(hidden)]
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;

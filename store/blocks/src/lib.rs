@@ -33,7 +33,7 @@ pub mod periods;
 pub mod resolutions;
 pub mod scratch;
 pub mod segment;
-#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 pub mod testing;
 pub mod view;
 

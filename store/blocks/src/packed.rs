@@ -157,7 +157,7 @@ pub fn unzstd(stored: &[u8], raw: usize) -> std::io::Result<Vec<u8>> {
 }
 
 /// Packed runs with their bytes as they are, so that a flip reaches what is in them and not zstd alone.
-#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
 pub fn plain(packed: &[u8]) -> Vec<u8> {
     let (mut cursor, mut out) = (Cursor::new(packed), Vec::new());
     while cursor.left() > 0 {

@@ -17,7 +17,6 @@ mod trim;
 pub(crate) use bucket::is_custom;
 pub use bucket::{Bucket, all_buckets};
 pub(crate) use quantile::{Skew, fraction, quantile, variance};
-#[cfg(any(test, feature = "testing"))]
 pub(crate) use reset::alike;
 pub(crate) use reset::{detect_reset, equal};
 pub(crate) use running::{Fold, Running};
