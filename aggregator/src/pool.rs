@@ -20,8 +20,8 @@ pub(crate) enum Class {
 
 const CLASSES: usize = 3;
 
-/// Runs work off the async threads, whoever else does.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+/// Runs work off the async threads, whoever else does. Not part of [`Pool::run`], which is compiled for each kind of work.
+async fn off_thread(work: Box<dyn FnOnce() + Send>) -> Result<(), Lost> {
     let joined = tokio::task::spawn_blocking(move || panic_guard::catch(work));
     joined.await.map_err(|error| Lost(error.to_string()))?.map_err(Lost)
 }
@@ -63,11 +63,13 @@ impl Pool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Lost> {
         let place = self.enter(class).await;
-        off_thread(move || {
+        let (tx, rx) = oneshot::channel();
+        let work = move || {
             let _place = place;
-            work()
-        })
-        .await
+            let _nobody_waits = tx.send(work());
+        };
+        off_thread(Box::new(work)).await?;
+        Ok(rx.await.expect("invariant: work that ends has sent its result"))
     }
 
     async fn enter(self: &Arc<Self>, class: Class) -> Place {

@@ -69,9 +69,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub fn on<T: 'static>(mut self, methods: &[Method], path: &str, needs: Needs, handler: impl Handler<T, S>) -> Self {
         let filters = methods.iter().filter_map(|method| MethodFilter::try_from(method.clone()).ok());
         let Some(filter) = filters.reduce(MethodFilter::or) else { return self };
-        let handlers: MethodRouter<S, Infallible> = on(filter, handler);
-        let handlers = handlers.route_layer(from_fn(move |request, next| check(needs, request, next)));
-        self.router = self.router.route(path, handlers);
+        self.router = self.router.route(path, guarded(on(filter, handler), needs));
         let declared = methods.iter().map(|method| Declared { method: method.clone(), path: path.to_owned(), needs });
         self.declared.extend(declared);
         self
@@ -111,6 +109,11 @@ impl Routes {
     pub fn into_router(self) -> Router {
         self.router
     }
+}
+
+/// Not part of [`Routes::on`], which is compiled for each handler: the layers around a route are the largest part of it.
+fn guarded<S: Clone + Send + Sync + 'static>(handlers: MethodRouter<S, Infallible>, needs: Needs) -> MethodRouter<S, Infallible> {
+    handlers.route_layer(from_fn(move |request, next| check(needs, request, next)))
 }
 
 /// The needs are told through [`RouteNeeds`], so that the front door can say what was asked for.

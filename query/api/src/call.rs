@@ -8,6 +8,7 @@ use std::time::Instant;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::Response;
+use tokio::sync::oneshot;
 use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::panic_guard;
@@ -72,18 +73,26 @@ impl Call {
         &self,
         work: impl FnOnce(&Api, RequestBudget) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
+        let (answer, answered) = oneshot::channel();
+        self.in_turn(Box::new(move |api, budget| drop(answer.send(work(api, budget))))).await?;
+        answered.await.unwrap_or_else(|_| Err(fault().into()))
+    }
+
+    /// Not part of [`Call::within`], which is compiled for each question of each language: tasks are the largest part of it.
+    async fn in_turn(&self, work: Box<dyn FnOnce(&Api, RequestBudget) + Send>) -> Result<(), ReadError> {
         let (mut budget, _guard) = RequestBudget::new(&self.config, &self.load, &self.tenants);
         let asked = Instant::now();
         let place = self.load.place(&self.tenants, budget.patience()).await?;
         let api = Arc::clone(&self.api);
-        tokio::task::spawn_blocking(move || {
+        let ran = tokio::task::spawn_blocking(move || {
             let _place = place;
             budget.begin(asked.elapsed());
             panic_guard::catch(|| work(&api, budget))
-        })
-        .await
-        .map_err(|error| error.to_string())
-        .flatten()
-        .map_err(|_| ReadError::Store("the query stopped by a fault of weir's; the log says more".into()))?
+        });
+        ran.await.map_err(|error| error.to_string()).flatten().map_err(|_| fault())
     }
+}
+
+fn fault() -> ReadError {
+    ReadError::Store("the query stopped by a fault of weir's; the log says more".into())
 }

@@ -15,7 +15,7 @@ use super::chunk::{EncodedChunk, Lines};
 use super::chunks_in_order::ChunksInOrder;
 use super::details;
 use super::directory::{Directory, PackEntry, Sharing, decode_directory, decode_streams, unpack};
-use super::index::{BlockIndex, Grams, IndexCache, Known, Turns, open_grams};
+use super::index::{BlockIndex, Grams, IndexCache, Known, LISTS, Turns, open_grams};
 use super::opened::{self, OpenedPack, OpenedPacks};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
@@ -29,6 +29,9 @@ use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::engine::{BlockSummary, check_records};
 use weir_blocks::hidden::{Hidden, HiddenRows};
+
+/// Lists of pages are read with the block up to this, so that whoever asks for an id waits once. A page of 64 KiB has some 40 bytes of one.
+const LIST_BYTES_MAX: u64 = 64 << 10;
 
 /// A sealed block of the logs engine.
 pub struct LogsBlock {
@@ -63,7 +66,10 @@ impl LogsBlock {
         let length = reader.section_len(chunks).unwrap_or_default();
         let name = if reader.section_len(DIRECTORY).is_some() { DIRECTORY } else { DIRECTORY_ONE };
         let sharing = if name == DIRECTORY && chunks == CHUNKS { Sharing::Packs } else { Sharing::Nothing };
-        let mut sections = reader.sections(&[STREAMS, name, DETAILS, GRAMS])?.into_iter();
+        let is_small = |(list, _): &(&str, &str)| reader.section_len(list).is_some_and(|bytes| bytes <= LIST_BYTES_MAX);
+        let lists: Vec<_> = LISTS.into_iter().filter(is_small).collect();
+        let names: Vec<&str> = [STREAMS, name, DETAILS, GRAMS].into_iter().chain(lists.iter().map(|(list, _)| *list)).collect();
+        let mut sections = reader.sections(&names)?.into_iter();
         let mut next = || sections.next().flatten();
         let of_streams = next().unwrap_or_else(|| reader.section(STREAMS))?;
         let streams = unpack(&of_streams).and_then(|bytes| decode_streams(&bytes)).map_err(wrong(STREAMS))?;
@@ -78,7 +84,11 @@ impl LogsBlock {
         let grams = next().map(open_grams).transpose()?;
         let metas = || directory.chunks.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
-        Ok(Self { path, reader, indexes, opened, grams, streams, directory, range, chunks })
+        let read_lists = lists.into_iter().zip(sections).filter_map(|(list, bytes)| Some((list, bytes?.ok()?)));
+        let read_lists: Vec<_> = read_lists.collect();
+        let block = Self { path, reader, indexes, opened, grams, streams, directory, range, chunks };
+        read_lists.iter().for_each(|(list, bytes)| block.index(&NoBudget).keep_list(*list, bytes));
+        Ok(block)
     }
 
     /// Number of chunks.

@@ -33,6 +33,7 @@ pub(crate) use cache::IndexCache;
 pub(crate) use grams::{Grams, open_grams};
 pub(crate) use ids::is_id;
 pub(crate) use pairs::{pair_hash, pair_name};
+pub(crate) use sections::LISTS;
 pub(crate) use turns::{THREADS_MAX, Turns};
 /// A former index was made of all tokens as words are of words.
 #[cfg(test)]

@@ -70,7 +70,27 @@ fn paged<'a>(index: &'a BlockIndex<'a>, section: &'static str, list: &'a PageLis
     StoredTable::Paged(PagedTable { index, section, list })
 }
 
+/// Sections that say where the pages of the tables of ids and of pairs lie, and those tables.
+pub(crate) const LISTS: [(&str, &str); 2] = [(ID_PAGES, IDS), (PAIR_PAGES, PAIRS)];
+
 impl BlockIndex<'_> {
+    /// Keeps one of [`LISTS`] that was read with the block, so that an id takes one read, of its page. What is wrong with a list is said
+    /// when it is asked, which reads it then.
+    pub(crate) fn keep_list(&self, (name, table): (&'static str, &str), bytes: &[u8]) {
+        let Some(pages) = self.reader.section_len(table) else { return };
+        if let Ok(list) = self.open_list(name, bytes, pages) {
+            self.cache.keep((Arc::clone(self.path), name, Part::Whole), list);
+        }
+    }
+
+    fn open_list(&self, name: &'static str, bytes: &[u8], pages: u64) -> Result<OpenSection, StoreError> {
+        let open = || match name {
+            ID_PAGES => IdLists::decode(bytes, pages).map(|lists| OpenSection::IdLists(Arc::new(lists))),
+            _ => pairs::decode_list(bytes, pages).map(|list| OpenSection::PairList(Arc::new(list))),
+        };
+        open().map_err(|detail| self.wrong(name, detail))
+    }
+
     pub(super) fn words(&self) -> Result<Arc<Words>, StoreError> {
         let open = |bytes: &[u8]| {
             let words = self.guarded(INDEX, || Words::open(bytes))?;
@@ -85,11 +105,7 @@ impl BlockIndex<'_> {
 
     pub(super) fn ids(&self) -> Result<OpenIds, StoreError> {
         let Some(pages) = self.reader.section_len(IDS) else { return self.former_ids().map(OpenIds::Whole) };
-        let open = |bytes: &[u8]| {
-            let lists = IdLists::decode(bytes, pages).map_err(|detail| self.wrong(ID_PAGES, detail))?;
-            Ok(OpenSection::IdLists(Arc::new(lists)))
-        };
-        match self.section(ID_PAGES, open)? {
+        match self.section(ID_PAGES, |bytes| self.open_list(ID_PAGES, bytes, pages))? {
             OpenSection::IdLists(lists) => Ok(OpenIds::Paged(lists)),
             _ => Err(self.wrong(ID_PAGES, ANOTHER)),
         }
@@ -108,11 +124,7 @@ impl BlockIndex<'_> {
 
     pub(super) fn pairs(&self) -> Result<OpenPairs, StoreError> {
         let Some(pages) = self.reader.section_len(PAIRS) else { return self.former_pairs().map(OpenPairs::Whole) };
-        let open = |bytes: &[u8]| {
-            let list = pairs::decode_list(bytes, pages).map_err(|detail| self.wrong(PAIR_PAGES, detail))?;
-            Ok(OpenSection::PairList(Arc::new(list)))
-        };
-        match self.section(PAIR_PAGES, open)? {
+        match self.section(PAIR_PAGES, |bytes| self.open_list(PAIR_PAGES, bytes, pages))? {
             OpenSection::PairList(list) => Ok(OpenPairs::Paged(list)),
             _ => Err(self.wrong(PAIR_PAGES, ANOTHER)),
         }
