@@ -18,6 +18,9 @@ use weir_model::select::ReadError;
 use super::Api;
 use super::reply::Reply;
 
+/// What a handler asks the store, without its type.
+type Work = Box<dyn FnOnce(&Api, RequestBudget) + Send>;
+
 /// See above; a handler has it by extraction.
 pub(crate) struct Call {
     api: Arc<Api>,
@@ -79,7 +82,7 @@ impl Call {
     }
 
     /// Not part of [`Call::within`], which is compiled for each question of each language: tasks are the largest part of it.
-    async fn in_turn(&self, work: Box<dyn FnOnce(&Api, RequestBudget) + Send>) -> Result<(), ReadError> {
+    async fn in_turn(&self, work: Work) -> Result<(), ReadError> {
         let (mut budget, _guard) = RequestBudget::new(&self.config, &self.load, &self.tenants);
         let asked = Instant::now();
         let place = self.load.place(&self.tenants, budget.patience()).await?;

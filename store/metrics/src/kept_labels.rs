@@ -11,8 +11,8 @@ use weir_model::memory::allocation;
 
 use super::block::MetricsBlock;
 
-/// Of a process: the label sets of about 400,000 series. Beyond, they are made for each query.
-const KEPT_BYTES_MAX: usize = 128 << 20;
+/// Of a process: the label sets of about 300,000 series. Beyond, they are made for each query.
+const KEPT_BYTES_MAX: usize = 96 << 20;
 
 /// About what a label set takes, for who makes room before there is any.
 const LABELS_BYTES: usize = 256;
