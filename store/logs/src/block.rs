@@ -30,8 +30,9 @@ use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::engine::{BlockSummary, check_records};
 use weir_blocks::hidden::{Hidden, HiddenRows};
 
-/// Lists of pages are read with the block up to this, so that whoever asks for an id waits once. A page of 64 KiB has some 40 bytes of one.
-const LIST_BYTES_MAX: u64 = 64 << 10;
+/// Lists of pages are read with the block up to this, so that whoever asks for an id waits once. A block of
+/// 80 MB has some 50 KiB of them.
+const LIST_BYTES_MAX: u64 = 256 << 10;
 
 /// A sealed block of the logs engine.
 pub struct LogsBlock {
@@ -188,6 +189,11 @@ impl LogsBlock {
             0 => Ok(()),
             missing => Err(StoreError::corrupt(&self.path, format!("section {PLACES}: {missing} runs are missing"))),
         }
+    }
+
+    /// Whether its filter alone, which is in memory, tells that no chunk meets a predicate.
+    pub(crate) fn has_none(&self, predicate: &TokenPredicate) -> bool {
+        self.index(&NoBudget).has_none(predicate)
     }
 
     /// The chunks that may meet a predicate; `None` when any may. Errors when the index cannot be read.
