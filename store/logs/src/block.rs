@@ -191,11 +191,6 @@ impl LogsBlock {
         }
     }
 
-    /// Whether its filter alone, which is in memory, tells that no chunk meets a predicate.
-    pub(crate) fn has_none(&self, predicate: &TokenPredicate) -> bool {
-        self.index(&NoBudget).has_none(predicate)
-    }
-
     /// The chunks that may meet a predicate; `None` when any may. Errors when the index cannot be read.
     #[cfg(test)]
     pub(crate) fn candidates(&self, predicate: &TokenPredicate) -> Result<Option<RoaringBitmap>, StoreError> {

@@ -266,7 +266,7 @@ impl Segment<LogsPlan> for LogsBlock {
     type Item<'a> = Chunk;
 
     fn may_match(&self, plan: &LogsPlan) -> bool {
-        self.range().is_some_and(|(first, last)| plan.range.overlaps(first, last)) && !self.has_none(&plan.tokens)
+        self.range().is_some_and(|(first, last)| plan.range.overlaps(first, last))
     }
 
     fn cursor<'a>(self: Arc<Self>, plan: Arc<LogsPlan>, budget: &'a dyn Budget) -> ChunkEntries<'a>

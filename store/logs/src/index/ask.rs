@@ -97,38 +97,19 @@ impl BlockIndex<'_> {
         ids::add_chunks_with(id, |shape| ids.table(shape, self), found)
     }
 
-    /// Whether the filter alone tells that no chunk meets a predicate. Reads nothing.
-    pub(crate) fn has_none(&self, predicate: &TokenPredicate) -> bool {
-        match predicate {
-            TokenPredicate::Anything | TokenPredicate::Pair { .. } => false,
-            TokenPredicate::All(predicates) => predicates.iter().any(|predicate| self.has_none(predicate)),
-            TokenPredicate::OneOf(predicates) => predicates.iter().all(|predicate| self.has_none(predicate)),
-            TokenPredicate::Token(token) | TokenPredicate::AnyCase(Edge::Whole, token) => self.has_no_token(&fold(token)),
-            TokenPredicate::Part(edge, part) | TokenPredicate::AnyCase(edge, part) => self.has_no_part(*edge, &fold(part)),
-        }
-    }
-
-    /// Ids that are packed are not in the filter.
-    fn has_no_token(&self, token: &[u8]) -> bool {
-        match token.len() > TOKEN_BYTES_MAX {
-            true => !self.may_be_long(Edge::Whole, token),
-            false => !(is_id(token) && is_hex(token)) && !self.may_be_written(Edge::Whole, token),
-        }
-    }
-
-    fn has_no_part(&self, edge: Edge, part: &[u8]) -> bool {
-        let may_be_written = || part.len() <= TOKEN_BYTES_MAX && self.may_be_written(edge, part);
-        part.len() >= PART_BYTES_MIN && !is_hex(part) && !self.may_be_long(edge, part) && !may_be_written()
-    }
-
     fn chunks_with_token(&self, token: &[u8]) -> Found {
         let mut found = RoaringBitmap::new();
-        if self.has_no_token(token) {
+        if token.len() > TOKEN_BYTES_MAX {
+            if self.may_be_long(Edge::Whole, token) {
+                self.ask_words(|words| words.add_chunks_with(LONG, &mut found))?;
+            }
             return Ok(Some(found));
         }
-        if token.len() > TOKEN_BYTES_MAX {
-            self.ask_words(|words| words.add_chunks_with(LONG, &mut found))?;
-        } else if is_id(token) {
+        let is_packed = is_id(token) && is_hex(token);
+        if !is_packed && !self.may_be_written(Edge::Whole, token) {
+            return Ok(Some(found));
+        }
+        if is_id(token) {
             self.add_chunks_with_id(token, &mut found)?;
         } else {
             self.ask_words(|words| words.add_chunks_with(token, &mut found))?;

@@ -1,7 +1,6 @@
 //! Chunks stay closed that cannot have what is wanted, by the index, by what a visitor mentions, and by a budget.
 
 use super::*;
-use weir_blocks::segment::Segment;
 
 fn opened_chunks(reader: &LogsReader, select: &LogSelect, limit: Option<usize>) -> (u64, usize) {
     let budget = Spent::default();
@@ -146,20 +145,4 @@ fn a_needle_reads_words_and_one_chunk() {
     let found = visit(&reader, &select(vec![LineFilter::Contains(vec![b"word7x ".to_vec()])]));
     // Lists of pages came with the block.
     assert_eq!((found.len(), blob.1.lock().unwrap().len()), (1, 2));
-}
-
-/// What is in memory of a block tells it, before its chunks are listed.
-#[test]
-fn a_block_whose_filter_has_no_such_word_is_left_out() {
-    let engine = engine(100);
-    let view = open_built(&engine, "ten", ten_chunks(&engine)).remove(0);
-    let may_match = |filters: Vec<LineFilter>| Segment::may_match(&*view.block, &LogsPlan::new(&select(filters)));
-    let contains = |text: &str| LineFilter::Contains(vec![text.as_bytes().to_vec()]);
-    assert!(may_match(Vec::new()));
-    assert!(may_match(vec![contains("word7x ")]) && may_match(vec![contains("ord7"), contains("filler")]));
-    assert!(!may_match(vec![contains("nowhere")]) && !may_match(vec![contains("filler"), contains(" nowhere ")]));
-    // One of several is enough, and what the filter does not have may be anywhere: digits of ids, and what is too short.
-    assert!(may_match(vec![LineFilter::Contains(vec![b"nowhere".to_vec(), b"word7x".to_vec()])]));
-    assert!(!may_match(vec![LineFilter::Contains(vec![b"nowhere".to_vec(), b"nothing".to_vec()])]));
-    assert!(may_match(vec![contains("0a1b2c3d4e5f")]) && may_match(vec![contains("zq")]));
 }
