@@ -85,10 +85,12 @@ impl LogsBlock {
         let grams = next().map(open_grams).transpose()?;
         let metas = || directory.chunks.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
-        let read_lists = lists.into_iter().zip(sections).filter_map(|(list, bytes)| Some((list, bytes?.ok()?)));
-        let read_lists: Vec<_> = read_lists.collect();
         let block = Self { path, reader, indexes, opened, grams, streams, directory, range, chunks };
-        read_lists.iter().for_each(|(list, bytes)| block.index(&NoBudget).keep_list(*list, bytes));
+        for (list, bytes) in lists.into_iter().zip(sections) {
+            if let Some(Ok(bytes)) = bytes {
+                block.index(&NoBudget).keep_list(list, &bytes);
+            }
+        }
         Ok(block)
     }
 
