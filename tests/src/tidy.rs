@@ -1,5 +1,6 @@
 //! Holds what reviewers would otherwise have to: floors, file lengths, first lines, banned words, and what was tried on a machine that has nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -80,10 +81,27 @@ fn members() -> Vec<Member> {
     struct Metadata {
         packages: Vec<Member>,
     }
-    let mut cargo = std::process::Command::new("cargo");
-    let told = cargo.args(["metadata", "--no-deps", "--offline", "--format-version=1"]).current_dir(root()).output().unwrap();
+    serde_json::from_str::<Metadata>(&cargo(&["metadata", "--no-deps", "--offline", "--format-version=1"])).unwrap().packages
+}
+
+/// What cargo says of the workspace.
+fn cargo(arguments: &[&str]) -> String {
+    let told = std::process::Command::new("cargo").args(arguments).current_dir(root()).output().unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    serde_json::from_slice::<Metadata>(&told.stdout).unwrap().packages
+    String::from_utf8(told.stdout).unwrap()
+}
+
+/// A feature that tests alone take makes cargo build what stands on it a second time, after `make up`: `docs/decisions/0190-one-build.md`.
+#[test]
+fn tests_take_no_feature_that_weir_is_built_without() {
+    let features = |of: &[&str]| -> BTreeSet<String> {
+        let tree = cargo(&[&["tree", "--offline", "--locked", "--prefix=none", "--format={p}|{f}"], of].concat());
+        tree.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+    };
+    let (weir, tests) = (features(&["--package=weir", "--edges=no-dev"]), features(&["--workspace", "--edges=all"]));
+    assert!(weir.len() > 100, "{weir:?}");
+    let apart: Vec<_> = weir.difference(&tests).collect();
+    assert!(apart.is_empty(), "tests have these with other features: {apart:#?}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub struct Weir {
 pub fn binary() -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
     let folder = own.ancestors().find(|folder| folder.join("weir").is_file());
-    folder.expect("target/release/weir is built before the tests: cargo build --release --workspace --lib --bins --tests --example monitor").join("weir")
+    folder.expect("target/release/weir is built before the tests, as `make test` does it").join("weir")
 }
 
 /// A port of loopback for a process that is started later: given to nobody else here, and not of those that Linux gives to outgoing

@@ -86,10 +86,8 @@ impl LogsBlock {
         let metas = || directory.chunks.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
         let block = Self { path, reader, indexes, opened, grams, streams, directory, range, chunks };
-        for (list, bytes) in lists.into_iter().zip(sections) {
-            if let Some(Ok(bytes)) = bytes {
-                block.index(&NoBudget).keep_list(list, &bytes);
-            }
+        for (list, bytes) in lists.into_iter().zip(sections).filter_map(|(list, bytes)| Some((list, bytes?.ok()?))) {
+            block.index(&NoBudget).keep_list(list, &bytes);
         }
         Ok(block)
     }
