@@ -31,22 +31,19 @@ cluster-down: ## Stop that cluster; what it stored stays in .cluster
 	@deploy/cluster/cluster down
 
 test: ## Install what the tests need and run all of them
-	@tests/setup/packages build test
-	@$(MAKE) --no-print-directory lint
-	@echo "== building weir and its tests"
-	cargo build --release --locked $(TESTED) --example monitor
-	@tests/kafka/fetch
-	@tests/keycloak/fetch
-	@tests/keystone/fetch
-	@tests/kubernetes/fetch
-	@tests/otel/fetch
-	@tests/setup/node tests/s3/fetch
-	@tests/guest/fetch
-	@tests/setup/deploy
+	@tests/setup/packages build
+	@echo "== installing what the tests need beside the build, which target/tools.log follows"
+	@mkdir -p target; tests/setup/tools > target/tools.log 2>&1 & tools=$$!; trap "kill $$tools 2>/dev/null || true" EXIT; \
+	  $(MAKE) --no-print-directory lint built; \
+	  wait "$$tools" || { cat target/tools.log >&2; exit 1; }
 	@echo "== tests"
 	@WEIR_FUZZ_SECONDS=$${WEIR_FUZZ_SECONDS:-3} tests/setup/node tests/setup/all $(TESTED)
 	@echo "== page"
 	@tests/setup/node tests/setup/page
+
+built:
+	@echo "== building weir and its tests"
+	cargo build --release --locked $(TESTED) --example monitor
 
 fresh: ## Do all of this on a machine that has nothing: a root made with debootstrap, `make up` and `make test` in it
 	@tests/fresh/run note up test
@@ -112,4 +109,4 @@ ui: ## Build the page's assets into dashboards/dist
 clean: ## Remove what was built and fetched
 	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger fuzz storm soak slow simulate kubernetes ui clean
+.PHONY: help up cluster cluster-down test built fresh check lint advisories bench ledger cluster-ledger fuzz storm soak slow simulate kubernetes ui clean

@@ -169,8 +169,8 @@ pub fn count_lines<R: LogReader + ?Sized>(
 
 /// Takes the lines of a [`LogReader::visit`].
 pub trait LogVisitor {
-    /// Asked before a chunk is opened, with the closed span of its timestamps: false skips it. Lets "latest N" stop early. Where the
-    /// newest come first, single lines may be asked for as well.
+    /// Asked before a chunk is opened, or many, with the closed span of their timestamps: false skips them, and says that nothing of that
+    /// span will be wanted later. Lets "latest N" stop early. Where the newest come first, single lines may be asked for as well.
     fn wants(&mut self, first: UnixNanos, last: UnixNanos) -> bool;
     /// Asked once, before the visit. `None`: any line may be of use.
     fn mention(&self) -> Option<Mention> {

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use roaring::RoaringBitmap;
 use weir_model::select::{Budget, NoBudget, ReadError, label_bytes};
 use weir_model::time::UnixNanos;
 use weir_model::usage::{Amount, LogsDisk};
@@ -15,11 +14,9 @@ use super::chunk::{EncodedChunk, Lines};
 use super::chunks_in_order::ChunksInOrder;
 use super::details;
 use super::directory::{Directory, PackEntry, Sharing, decode_directory, decode_streams, unpack};
-use super::index::{BlockIndex, Grams, IndexCache, Known, LISTS, Turns, open_grams};
+use super::index::{BlockIndex, Grams, IndexCache, LISTS, Turns, open_grams};
 use super::opened::{self, OpenedPack, OpenedPacks};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
-use super::plan::LogsPlan;
-use super::predicate::TokenPredicate;
 use super::schema::{
     CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, DIRECTORY_ONE, GRAMS, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
 };
@@ -42,8 +39,8 @@ pub struct LogsBlock {
     opened: OpenedPacks,
     /// Of blocks of before there is none; of a damaged one what is wrong with it.
     grams: Option<Result<Grams, String>>,
-    streams: Vec<StreamKey>,
-    directory: Directory,
+    pub(super) streams: Vec<StreamKey>,
+    pub(super) directory: Directory,
     range: Option<(UnixNanos, UnixNanos)>,
     /// [`CHUNKS`] or [`CHUNKS_ONE`].
     chunks: &'static str,
@@ -134,17 +131,10 @@ impl LogsBlock {
         self.range
     }
 
-    /// Chunks of streams that pass, with lines in the range. Matchers run once a stream.
-    pub(crate) fn select(&self, plan: &LogsPlan) -> impl Iterator<Item = (u32, &ChunkMeta)> {
-        let wanted: Vec<bool> = self.streams.iter().map(|key| plan.passes_stream(&key.tenant, &key.labels)).collect();
-        let entries = (0..).zip(&self.directory.chunks).filter(move |(_, entry)| wanted[entry.stream as usize]);
-        entries.map(|(chunk, entry)| (chunk, &entry.meta)).filter(|(_, meta)| plan.overlaps(meta))
-    }
-
     /// Chunks of a stream, in source order.
     pub(crate) fn chunks_of(&self, key: &StreamKey) -> impl Iterator<Item = u32> {
-        let stream = self.streams.iter().position(|own| own == key).map(|stream| stream as u32);
-        (0..).zip(&self.directory.chunks).filter(move |(_, entry)| Some(entry.stream) == stream).map(|(chunk, _)| chunk)
+        let stream = self.streams.iter().position(|own| own == key);
+        stream.into_iter().flat_map(|stream| self.directory.of_stream(stream as u32)).map(|(chunk, _)| chunk)
     }
 
     /// Chunks that may have the line of a place: at most one where the block says which. Places that cannot be read cost time
@@ -191,43 +181,12 @@ impl LogsBlock {
         }
     }
 
-    /// The chunks that may meet a predicate; `None` when any may. Errors when the index cannot be read.
-    #[cfg(test)]
-    pub(crate) fn candidates(&self, predicate: &TokenPredicate) -> Result<Option<RoaringBitmap>, StoreError> {
-        self.index(&NoBudget).candidates(predicate, &mut Known::default())
-    }
-
-    /// The chunks that may meet a predicate; `None` when any may, and when the index cannot be read, which costs time and no lines,
-    /// or the request ends before it is.
-    pub(crate) fn candidates_or_all(
-        &self,
-        predicate: &TokenPredicate,
-        known: &mut Known,
-        budget: &dyn Budget,
-    ) -> Option<RoaringBitmap> {
-        self.index(budget).candidates(predicate, known).unwrap_or_else(|error| {
-            if budget.check().is_ok() {
-                tracing::warn!(%error, "an index cannot be read; its block is searched without");
-            }
-            None
-        })
-    }
-
-    /// The same by what is in memory. Errors with `Unavailable` when something has to be read for it.
-    pub(crate) fn candidates_at_hand(
-        &self,
-        predicate: &TokenPredicate,
-        known: &mut Known,
-    ) -> Result<Option<RoaringBitmap>, StoreError> {
-        BlockIndex { at_hand: true, ..self.index(&NoBudget) }.candidates(predicate, known)
-    }
-
     /// What all requests may read of indexes at once.
     pub(crate) fn turns(&self) -> &Turns {
         &self.indexes.turns
     }
 
-    fn index<'a>(&'a self, budget: &'a dyn Budget) -> BlockIndex<'a> {
+    pub(crate) fn index<'a>(&'a self, budget: &'a dyn Budget) -> BlockIndex<'a> {
         let grams = self.grams.as_ref().and_then(|grams| grams.as_ref().ok());
         let (path, reader, cache, chunks) = (&self.path, &self.reader, &self.indexes, self.chunks());
         BlockIndex { path, reader, cache, chunks, grams, at_hand: false, budget }

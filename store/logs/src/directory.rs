@@ -16,6 +16,8 @@ use super::writer::IN_THE_PACK_BEFORE;
 pub(super) struct Directory {
     pub(super) chunks: Vec<ChunkEntry>,
     pub(super) packs: Vec<PackEntry>,
+    /// Of each stream from its first chunk to its last one; those of others are seldom between them.
+    streams: Vec<Range<u32>>,
 }
 
 /// A row of the directory.
@@ -43,6 +45,21 @@ pub(super) enum Sharing {
 }
 
 impl Directory {
+    fn new(chunks: Vec<ChunkEntry>, packs: Vec<PackEntry>, streams: usize) -> Self {
+        let mut of_streams = vec![0..0; streams];
+        for (chunk, entry) in (0..).zip(&chunks) {
+            let own = &mut of_streams[entry.stream as usize];
+            *own = if own.end == 0 { chunk..chunk + 1 } else { own.start..chunk + 1 };
+        }
+        Self { chunks, packs, streams: of_streams }
+    }
+
+    /// The chunks of a stream, by their numbers.
+    pub(super) fn of_stream(&self, stream: u32) -> impl Iterator<Item = (u32, &ChunkEntry)> {
+        let range = self.streams[stream as usize].clone();
+        range.map(|chunk| (chunk, &self.chunks[chunk as usize])).filter(move |(_, entry)| entry.stream == stream)
+    }
+
     pub(super) fn pack(&self, chunk: u32) -> &PackEntry {
         &self.packs[self.chunks[chunk as usize].pack as usize]
     }
@@ -123,7 +140,7 @@ pub(super) fn decode_directory(bytes: &[u8], streams: &[StreamKey], length: u64,
         chunks.push(ChunkEntry { stream, pack: packs.len() as u32 - 1, first_line, meta });
     }
     reader.finish()?;
-    Ok(Directory { chunks, packs })
+    Ok(Directory::new(chunks, packs, streams.len()))
 }
 
 impl PackEntry {

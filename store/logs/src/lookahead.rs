@@ -20,7 +20,8 @@ use super::block::LogsBlock;
 use super::index::{Known, THREADS_MAX, Turns};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
-use super::segment::Chunk;
+use super::segment::Turn;
+use super::selected::Left;
 use weir_blocks::segment::Segment;
 
 /// Blocks of a round: a few times as many as there are threads, so that these are seldom without work at its end. What is found of each is a
@@ -30,17 +31,11 @@ const ROUND_MAX: usize = 4 * THREADS_MAX;
 /// More chunks are read one by one as their turn comes: they may be more than a cache keeps or a request wants.
 const CHUNKS_MAX: usize = 64;
 
-/// Chunks that an index leaves for a plan; `None` where it leaves all.
-pub(crate) struct IndexMatches {
-    pub(crate) filters: Option<RoaringBitmap>,
-    pub(crate) mention: Option<RoaringBitmap>,
-}
-
 /// The blocks of a request whose turn has not come.
 pub(crate) struct Lookahead {
     /// In the order of their turns, the last one first.
     blocks: Vec<Arc<LogsBlock>>,
-    matches: HashMap<*const LogsBlock, IndexMatches>,
+    left: HashMap<*const LogsBlock, Left>,
     /// Chunks that were read ahead.
     fetched: HashSet<(*const LogsBlock, u32)>,
     round: usize,
@@ -53,48 +48,47 @@ impl Lookahead {
         let matching = blocks.into_iter().filter(|block| is_asked && block.may_match(plan));
         let mut blocks: Vec<_> = matching.collect();
         blocks.reverse();
-        Self { blocks, matches: HashMap::new(), fetched: HashSet::new(), round: 1 }
+        Self { blocks, left: HashMap::new(), fetched: HashSet::new(), round: 1 }
     }
 
-    /// The chunk's turn has come: what its block's index says is known afterwards, if it asks one. Errors when the request ends.
-    pub(crate) fn reach(&mut self, chunk: &Chunk, plan: &LogsPlan, budget: &dyn Budget) -> Result<(), ReadError> {
-        if let Some(block) = chunk.unasked_block().filter(|_| !self.blocks.is_empty() || !self.matches.is_empty())
-            && let Some(matches) = self.matches_of(block, plan, budget)?
-        {
-            chunk.set_matches(matches);
-        }
-        if !self.fetched.is_empty()
-            && let Some((block, number)) = chunk.stored()
-            && self.fetched.contains(&(Arc::as_ptr(block), number))
-        {
-            chunk.set_fetched();
+    /// A turn has come: of a block it is known afterwards what its index leaves, if it is asked. Errors when the request ends.
+    pub(crate) fn reach(&mut self, turn: &Turn, plan: &LogsPlan, budget: &dyn Budget) -> Result<(), ReadError> {
+        match turn {
+            Turn::Block(turn) => self.left_of(&turn.block, plan, budget)?.into_iter().for_each(|left| turn.set_left(left)),
+            Turn::Chunk(chunk) => {
+                if !self.fetched.is_empty()
+                    && let Some((block, number)) = chunk.stored()
+                    && self.fetched.contains(&(Arc::as_ptr(block), number))
+                {
+                    chunk.set_fetched();
+                }
+            }
         }
         Ok(())
     }
 
-    fn matches_of(
-        &mut self,
-        block: &Arc<LogsBlock>,
-        plan: &LogsPlan,
-        budget: &dyn Budget,
-    ) -> Result<Option<IndexMatches>, ReadError> {
-        if let Some(matches) = self.matches.remove(&Arc::as_ptr(block)) {
-            return Ok(Some(matches));
+    /// `None` when its index is not asked.
+    fn left_of(&mut self, block: &Arc<LogsBlock>, plan: &LogsPlan, budget: &dyn Budget) -> Result<Option<Left>, ReadError> {
+        if let Some(left) = self.left.remove(&Arc::as_ptr(block)) {
+            return Ok(Some(left));
         }
         let Some(at) = self.blocks.iter().rposition(|own| Arc::ptr_eq(own, block)) else { return Ok(None) };
         self.blocks.remove(at);
+        if block.select(plan).next().is_none() {
+            return Ok(Some(Some(RoaringBitmap::new())));
+        }
         budget.check()?;
         let mut known = Known::default();
-        if let Some(matches) = at_hand(block, plan, &mut known) {
-            return Ok(Some(matches));
+        if let Ok(left) = block.left_at_hand(plan, &mut known) {
+            return Ok(Some(left));
         }
         self.round = (self.round * 2).min(ROUND_MAX);
         let ahead = self.take_ahead(at, plan);
-        let (own, matches) = read_at_once((block, known), &ahead, plan, budget);
+        let (own, others) = read_at_once((block, known), &ahead, plan, budget);
         budget.check()?;
-        let named = std::iter::once((block, &own)).chain(ahead.iter().zip(&matches));
+        let named = std::iter::once((block, &own)).chain(ahead.iter().zip(&others));
         self.fetched.extend(read_named(named, plan, budget)?);
-        self.matches.extend(ahead.iter().map(Arc::as_ptr).zip(matches));
+        self.left.extend(ahead.iter().map(Arc::as_ptr).zip(others));
         Ok(Some(own))
     }
 
@@ -120,26 +114,18 @@ fn read_at_once(
     ahead: &[Arc<LogsBlock>],
     plan: &LogsPlan,
     budget: &dyn Budget,
-) -> (IndexMatches, Vec<IndexMatches>) {
+) -> (Left, Vec<Left>) {
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(ahead.len())));
     let take_next = || {
         while let Some((at, block)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, ahead.get(at)?))) {
-            let matches = read(block, plan, &mut Known::default(), budget);
-            found.lock().push((at, matches));
+            let left = block.left_or_all(plan, &mut Known::default(), budget);
+            found.lock().push((at, left));
         }
     };
-    let own = with_helpers(block.turns(), ahead.len(), take_next, || read(block, plan, &mut known, budget));
+    let own = with_helpers(block.turns(), ahead.len(), take_next, || block.left_or_all(plan, &mut known, budget));
     let mut found = found.into_inner();
     found.sort_unstable_by_key(|(at, _)| *at);
-    (own, found.into_iter().map(|(_, matches)| matches).collect())
-}
-
-impl IndexMatches {
-    /// Whether it leaves a chunk for the plan, as far as that does not depend on the chunk's stream; false when it says nothing.
-    fn names(&self, chunk: u32) -> bool {
-        let has = |chunks: &Option<RoaringBitmap>| chunks.as_ref().is_none_or(|chunks| chunks.contains(chunk));
-        (self.filters.is_some() || self.mention.is_some()) && has(&self.filters) && has(&self.mention)
-    }
+    (own, found.into_iter().map(|(_, left)| left).collect())
 }
 
 /// Does `own` here, and then `work`, which takes pieces until there are none; meanwhile others do `work`, at most so many and as many as there are
@@ -165,13 +151,13 @@ pub(crate) fn with_helpers<T>(turns: &Turns, most: usize, work: impl Fn() + Sync
 /// Reads the chunks that indexes name, if these are few, and says which; they are among the opened ones when their turn comes, and paid.
 /// What cannot be read is reported then. Errors when the budget has no room for them.
 fn read_named<'a>(
-    matches: impl Iterator<Item = (&'a Arc<LogsBlock>, &'a IndexMatches)>,
-    plan: &LogsPlan,
+    left: impl Iterator<Item = (&'a Arc<LogsBlock>, &'a Left)>,
+    plan: &'a LogsPlan,
     budget: &dyn Budget,
 ) -> Result<Vec<(*const LogsBlock, u32)>, ReadError> {
-    let named = matches.filter(|(block, _)| block.keeps_chunks()).flat_map(|(block, matches)| {
-        block.select(plan).filter(move |(chunk, _)| matches.names(*chunk)).map(move |(chunk, _)| (block, chunk))
-    });
+    let named = left
+        .filter(|(block, _)| block.keeps_chunks())
+        .flat_map(|(block, left)| left.iter().flat_map(|left| block.select_of(left, plan)).map(move |(chunk, _)| (block, chunk)));
     let named: Vec<(&Arc<LogsBlock>, u32)> = named.take(CHUNKS_MAX + 1).collect();
     let Some((first, _)) = named.first().filter(|_| named.len() <= CHUNKS_MAX) else { return Ok(Vec::new()) };
     // Of each pack the first chunk that is named: those of a block ascend.
@@ -189,15 +175,4 @@ fn read_named<'a>(
     };
     with_helpers(first.turns(), packs.len().min(THREADS_MAX) - 1, fetch, || ());
     Ok(named.into_iter().map(|(block, chunk)| (Arc::as_ptr(block), chunk)).collect())
-}
-
-/// What an index says that is in memory; `None` when something of it has to be read. What is known by then need not be asked again.
-fn at_hand(block: &LogsBlock, plan: &LogsPlan, known: &mut Known) -> Option<IndexMatches> {
-    let [filters, mention] = plan.index_predicates().map(|predicate| block.candidates_at_hand(predicate, known));
-    Some(IndexMatches { filters: filters.ok()?, mention: mention.ok()? })
-}
-
-fn read(block: &LogsBlock, plan: &LogsPlan, known: &mut Known, budget: &dyn Budget) -> IndexMatches {
-    let [filters, mention] = plan.index_predicates().map(|predicate| block.candidates_or_all(predicate, known, budget));
-    IndexMatches { filters, mention }
 }

@@ -23,7 +23,7 @@ use super::line::{self, LineSelect};
 use super::lookahead::Lookahead;
 use super::newest::Newest;
 use super::plan::LogsPlan;
-use super::segment::{Chunk, ChunkEntries, cursors, missed, shown};
+use super::segment::{Chunk, ChunkEntries, Turn, cursors, missed, shown};
 use super::tail::Tail;
 use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::Merge;
@@ -74,9 +74,11 @@ impl LogsReader {
         let each = || {
             for entry in cursors.into_iter().flatten() {
                 match entry {
-                    Ok((_, chunk)) => {
-                        lookahead.reach(&chunk, &plan, budget)?;
-                        if take(chunk, &plan, coverage)?.is_break() {
+                    Ok((_, turn)) => {
+                        lookahead.reach(&turn, &plan, budget)?;
+                        if let Turn::Chunk(chunk) = turn
+                            && take(chunk, &plan, coverage)?.is_break()
+                        {
                             break;
                         }
                     }
@@ -102,18 +104,20 @@ impl LogsReader {
         blocks.sort_by_cached_key(|block| block.range().map(|times| plan.turn(times)));
         let mut lookahead = Lookahead::new(blocks, plan);
         let mut merge = Merge::new(cursors);
-        let mut chunks = Vec::new();
-        while let Some(group) = merge.next_group(&mut chunks) {
+        let mut turns = Vec::new();
+        while let Some(group) = merge.next_group(&mut turns) {
             if let Err(error) = group {
                 missed(error, &mut coverage)?;
             }
-            for (_, chunk) in &chunks {
+            for (_, turn) in &turns {
                 budget.check()?;
-                let (first, last) = chunk.times();
+                let (first, last) = turn.times();
                 if !visitor.wants(first, last) {
+                    turn.pass_over();
                     continue;
                 }
-                lookahead.reach(chunk, plan, budget)?;
+                lookahead.reach(turn, plan, budget)?;
+                let Turn::Chunk(chunk) = turn else { continue };
                 if !chunk.may_match(plan) {
                     continue;
                 }

@@ -16,11 +16,10 @@ use super::asked::HeldPack;
 use super::block::LogsBlock;
 use super::head::LogsHead;
 use super::index::Known;
-use super::lookahead::IndexMatches;
 use super::newest::Newest;
-use super::plan::{ChunkOrder, LogsPlan};
-use super::predicate::TokenPredicate;
-use super::schema::{ChunkMeta, Place, StreamKey};
+use super::plan::{ChunkOrder, LogsPlan, MentionPlan};
+use super::schema::{Place, StreamKey};
+use super::selected::Left;
 use super::source::{Lies, Source};
 use super::source_lines::SourceLines;
 use weir_blocks::StoreError;
@@ -39,26 +38,53 @@ pub struct Chunk {
     fetched: Cell<bool>,
 }
 
-/// Which chunks of a block its index names. Each question is asked at most once a request, and only when a chunk's turn comes.
+/// What the index of a block leaves for a request, asked at most once and only when the block's turn comes.
 #[derive(Default)]
-struct AskedIndex {
-    filters: OnceCell<Option<RoaringBitmap>>,
-    mention: OnceCell<Option<RoaringBitmap>>,
+struct AskedIndex(OnceCell<Left>);
+
+/// What a cursor gives: chunks, and before those of a block that its turn has come.
+pub enum Turn {
+    /// Its index may be asked now. Its chunks are listed when the next entry is pulled: of what is left by then.
+    Block(BlockTurn),
+    Chunk(Chunk),
 }
 
-impl AskedIndex {
-    /// Whether a chunk is known to have no line that passes: nothing is asked for that.
-    fn leaves_out(&self, chunk: u32) -> bool {
-        matches!(self.filters.get(), Some(Some(chunks)) if !chunks.contains(chunk))
+/// A block with lines in the range, before its chunks.
+pub struct BlockTurn {
+    pub(crate) block: Arc<LogsBlock>,
+    asked: Rc<AskedIndex>,
+    times: (UnixNanos, UnixNanos),
+}
+
+impl BlockTurn {
+    /// What the index leaves, which need not be asked then.
+    pub(crate) fn set_left(&self, left: Left) {
+        self.asked.0.get_or_init(|| left);
+    }
+}
+
+impl Turn {
+    /// Earliest and latest timestamp of what follows, both inclusive.
+    pub(crate) fn times(&self) -> (UnixNanos, UnixNanos) {
+        match self {
+            Self::Block(turn) => turn.times,
+            Self::Chunk(chunk) => chunk.times(),
+        }
     }
 
-    /// Whether a chunk may have a line that passes, and says what is mentioned, as far as was asked; what its stream's labels say is not known
-    /// here.
-    fn names(&self, chunk: u32, is_mentioned: bool) -> bool {
-        let has = |asked: &OnceCell<Option<RoaringBitmap>>| {
-            asked.get().and_then(Option::as_ref).is_none_or(|chunks| chunks.contains(chunk))
-        };
-        has(&self.filters) && (!is_mentioned || has(&self.mention))
+    /// Nothing of it is wanted: of a block no chunk follows.
+    pub(crate) fn pass_over(&self) {
+        if let Self::Block(turn) = self {
+            turn.set_left(Some(RoaringBitmap::new()));
+        }
+    }
+
+    /// The chunk, where it is one.
+    pub fn into_chunk(self) -> Option<Chunk> {
+        match self {
+            Self::Block(_) => None,
+            Self::Chunk(chunk) => Some(chunk),
+        }
     }
 }
 
@@ -161,56 +187,39 @@ impl Chunk {
         if plan.held.get(block, chunk).is_some() {
             return Ok(false);
         }
-        let names = |chunk: &u32| self.asked.names(*chunk, plan.mention.is_some());
-        let list = || block.in_turn(plan).into_iter().map(|(_, chunk)| chunk).filter(names).collect();
+        let list = || block.in_turn(plan, self.asked.0.get().unwrap_or(&None)).into_iter().map(|(_, chunk)| chunk).collect();
         let pack = ahead.reach((block, chunk), list, budget)?;
         pack.iter().for_each(|pack| plan.held.hold(block, chunk, pack));
         Ok(pack.is_some())
     }
 
-    /// Its block when the index of that has not been asked yet.
-    pub(crate) fn unasked_block(&self) -> Option<&Arc<LogsBlock>> {
-        match &self.source.lies {
-            Lies::Stored(block, _) if self.asked.filters.get().is_none() && self.asked.mention.get().is_none() => Some(block),
-            _ => None,
-        }
-    }
-
-    /// What the index of its block says, which need not be asked then.
-    pub(crate) fn set_matches(&self, matches: IndexMatches) {
-        self.asked.filters.get_or_init(|| matches.filters);
-        self.asked.mention.get_or_init(|| matches.mention);
-    }
-
     /// Whether a line of it may pass and be of use. May read the index of its block.
     pub fn may_match(&self, plan: &LogsPlan) -> bool {
-        self.has_tokens(&plan.tokens, &self.asked.filters)
-            && plan.mention.as_ref().is_none_or(|mention| {
-                let has_level = || !self.source.has_rollups() || mention.may_be_among(&self.source.meta().rollups);
-                mention.is_of_stream(&self.stream) || has_level() && self.has_tokens(&mention.tokens, &self.asked.mention)
-            })
+        let is_of_stream = |mention: &MentionPlan| mention.is_of_stream(&self.stream);
+        let has_level = |mention: &MentionPlan| !self.source.has_rollups() || mention.may_be_among(&self.source.meta().rollups);
+        let mention = plan.mention.as_ref().filter(|mention| !is_of_stream(mention));
+        mention.is_none_or(has_level)
+            && match &self.source.lies {
+                Lies::Stored(block, chunk) => {
+                    // Whoever reads has reached it with a budget; what is left asks nothing of an index.
+                    let left = self.asked.0.get_or_init(|| block.left_or_all(plan, &mut Known::default(), &NoBudget));
+                    left.as_ref().is_none_or(|left| left.contains(*chunk))
+                }
+                Lies::Encoded(chunk) => {
+                    plan.tokens.met_by(&chunk.tokens) && mention.is_none_or(|mention| mention.tokens.met_by(&chunk.tokens))
+                }
+                Lies::Parts(..) => true,
+            }
     }
 
     /// What its lines have to say to be of use, when its stream's labels do not say it.
     pub(crate) fn mention<'p>(&self, plan: &'p LogsPlan) -> Option<&'p Mention> {
         plan.mention.as_ref().filter(|mention| !mention.is_of_stream(&self.stream)).map(|plan| &plan.mention)
     }
-
-    fn has_tokens(&self, predicate: &TokenPredicate, asked: &OnceCell<Option<RoaringBitmap>>) -> bool {
-        match &self.source.lies {
-            Lies::Stored(block, chunk) => {
-                // Whoever reads has reached it with a budget; what is left asks nothing of an index.
-                let ask = || block.candidates_or_all(predicate, &mut Known::default(), &NoBudget);
-                asked.get_or_init(ask).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
-            }
-            Lies::Encoded(chunk) => predicate.met_by(&chunk.tokens),
-            Lies::Parts(..) => true,
-        }
-    }
 }
 
 /// Chunks by time.
-pub(crate) type ChunkEntries<'a> = Entries<'a, ChunkOrder, Chunk>;
+pub(crate) type ChunkEntries<'a> = Entries<'a, ChunkOrder, Turn>;
 
 /// Cursors of the segments that may match.
 pub(crate) fn cursors<'s, 'a, S>(
@@ -219,7 +228,7 @@ pub(crate) fn cursors<'s, 'a, S>(
     budget: &'a dyn Budget,
 ) -> impl Iterator<Item = ChunkEntries<'a>>
 where
-    S: for<'b> Segment<LogsPlan, Key = ChunkOrder, Item<'b> = Chunk> + 'static,
+    S: for<'b> Segment<LogsPlan, Key = ChunkOrder, Item<'b> = Turn> + 'static,
 {
     let matching = segments.into_iter().filter(|segment| segment.may_match(plan));
     matching.map(|segment| Arc::clone(segment).cursor(Arc::clone(plan), budget))
@@ -231,8 +240,8 @@ pub(crate) fn shown<'a>(cursor: ChunkEntries<'a>, hidden: Hidden) -> ChunkEntrie
         return cursor;
     }
     Box::new(cursor.filter_map(move |entry| match entry {
-        Ok((order, chunk)) => chunk.hiding(&hidden).map(|chunk| Ok((order, chunk))),
-        Err(error) => Some(Err(error)),
+        Ok((order, Turn::Chunk(chunk))) => chunk.hiding(&hidden).map(|chunk| Ok((order, Turn::Chunk(chunk)))),
+        other => Some(other),
     }))
 }
 
@@ -245,25 +254,9 @@ pub(crate) fn missed(error: SegmentError, coverage: &mut Coverage) -> Result<(),
     Ok(())
 }
 
-impl LogsBlock {
-    /// The chunks for a plan in the order of their turns: all of a pack together, so that it is opened once, by the earliest or latest of
-    /// those that are selected.
-    fn in_turn(&self, plan: &LogsPlan) -> Vec<(ChunkOrder, u32)> {
-        let selected: Vec<(u32, &ChunkMeta)> = self.select(plan).collect();
-        let mut chunks = Vec::with_capacity(selected.len());
-        for of_pack in selected.chunk_by(|a, b| self.pack_of(a.0) == self.pack_of(b.0)) {
-            let orders = of_pack.iter().map(|(_, meta)| plan.order(meta));
-            let first = orders.clone().min();
-            chunks.extend(orders.zip(of_pack).map(|(own, (chunk, _))| (first, self.pack_of(*chunk), own, *chunk)));
-        }
-        chunks.sort_unstable();
-        chunks.into_iter().filter_map(|(first, _, _, chunk)| Some((first?, chunk))).collect()
-    }
-}
-
 impl Segment<LogsPlan> for LogsBlock {
     type Key = ChunkOrder;
-    type Item<'a> = Chunk;
+    type Item<'a> = Turn;
 
     fn may_match(&self, plan: &LogsPlan) -> bool {
         self.range().is_some_and(|(first, last)| plan.range.overlaps(first, last))
@@ -273,20 +266,18 @@ impl Segment<LogsPlan> for LogsBlock {
     where
         Self: 'a,
     {
-        let asked = Rc::new(AskedIndex::default());
-        let block = Arc::clone(&self);
-        let list = move || block.in_turn(&plan);
-        Box::new(listed(budget, list).filter_map(move |entry| {
-            let (order, chunk) = match entry {
-                Ok(entry) => entry,
-                Err(error) => return Some(Err(error)),
-            };
-            if asked.leaves_out(chunk) {
-                return None;
-            }
+        let Some(times) = self.range() else { return Box::new(std::iter::empty()) };
+        let (asked, order) = (Rc::new(AskedIndex::default()), plan.before(times));
+        let turn = BlockTurn { block: Arc::clone(&self), asked: Rc::clone(&asked), times };
+        let (block, left) = (Arc::clone(&self), Rc::clone(&asked));
+        let list = move || block.in_turn(&plan, left.0.get().unwrap_or(&None));
+        let chunks = listed(budget, list).map(move |entry| {
+            let (order, chunk) = entry?;
             let source = Source::from(Lies::Stored(Arc::clone(&self), chunk));
-            Some(Ok((order, Chunk { asked: Rc::clone(&asked), ..Chunk::new(self.stream(chunk), source) })))
-        }))
+            let chunk = Chunk { asked: Rc::clone(&asked), ..Chunk::new(self.stream(chunk), source) };
+            Ok((order, Turn::Chunk(chunk)))
+        });
+        Box::new(std::iter::once(Ok((order, Turn::Block(turn)))).chain(chunks))
     }
 }
 
@@ -301,7 +292,7 @@ impl LogsHead {
 
 impl Segment<LogsPlan> for LogsHead {
     type Key = ChunkOrder;
-    type Item<'a> = Chunk;
+    type Item<'a> = Turn;
 
     fn may_match(&self, _: &LogsPlan) -> bool {
         self.records() > 0
@@ -315,7 +306,7 @@ impl Segment<LogsPlan> for LogsHead {
             let mut chunks = Vec::new();
             for (key, sources) in self.sources(|key| plan.passes_stream(&key.tenant, &key.labels)) {
                 for source in sources.into_iter().filter(|source| plan.overlaps(source.meta())) {
-                    chunks.push((plan.order(source.meta()), Chunk::new(&key, source)));
+                    chunks.push((plan.order(source.meta()), Turn::Chunk(Chunk::new(&key, source))));
                 }
             }
             chunks.sort_by_key(|(order, _)| *order);

@@ -29,12 +29,16 @@ pub struct Garbage {
     pub bytes: u64,
 }
 
-/// When an owner first saw what is superfluous now; kept from one [`ManifestStore::collect`] to the next. A new owner starts without,
-/// and waits a grace period before it removes anything.
+/// When an owner first saw what is superfluous now, and what it has read; kept from one [`ManifestStore::collect`] to the next. A new
+/// owner starts without, and waits a grace period before it removes anything.
 #[derive(Debug, Default)]
 pub struct Sightings {
     versions: HashMap<u64, Duration>,
     blocks: HashMap<String, Duration>,
+    /// Versions that have been read for the blocks that they name: a version never changes, and may have a megabyte.
+    read: HashSet<u64>,
+    /// Of each block the last of them that names it.
+    named: HashMap<String, u64>,
 }
 
 impl ManifestStore {
@@ -70,7 +74,7 @@ impl ManifestStore {
                 kept.push(*candidate);
             }
         }
-        let superfluous = self.superfluous_blocks(&kept).await?;
+        let superfluous = self.superfluous_blocks(&kept, seen).await?;
         seen.blocks.retain(|id, _| superfluous.contains_key(id));
         for (id, object) in superfluous {
             if is_old(*seen.blocks.entry(id).or_insert(now)) {
@@ -83,17 +87,24 @@ impl ManifestStore {
     }
 
     /// Blocks that none of these versions names, by id.
-    async fn superfluous_blocks(&self, kept: &[u64]) -> Result<HashMap<String, ObjectMeta>, StoreError> {
+    async fn superfluous_blocks(&self, kept: &[u64], seen: &mut Sightings) -> Result<HashMap<String, ObjectMeta>, StoreError> {
         // Listed before the manifests are read: what is published in between is named by none of them, but then it has not been
         // superfluous before either.
         let objects = self.list(&self.block_prefix()).await?;
-        let mut named: HashSet<String> = HashSet::new();
-        for version in kept {
-            let (_, manifest) = self.load(*version).await?;
-            named.extend(manifest.blocks.into_iter().map(|block| block.id));
+        for version in kept.iter().filter(|version| !seen.read.contains(version)).copied().collect::<Vec<u64>>() {
+            let (_, manifest) = self.load(version).await?;
+            for block in manifest.blocks {
+                let last = seen.named.entry(block.id).or_default();
+                *last = version.max(*last);
+            }
+            seen.read.insert(version);
         }
+        // Versions go from the first on.
+        let first = kept.first().copied().unwrap_or_default();
+        seen.read.retain(|version| *version >= first);
+        seen.named.retain(|_, last| *last >= first);
         let with_id = objects.into_iter().filter_map(|object| Some((object.location.filename()?.to_owned(), object)));
-        Ok(with_id.filter(|(id, _)| !named.contains(id)).collect())
+        Ok(with_id.filter(|(id, _)| !seen.named.contains_key(id)).collect())
     }
 
     async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, StoreError> {

@@ -39,6 +39,7 @@ struct Faulty {
     dates_back: bool,
     /// The next put is stored, but its answer is lost.
     loses_answer: AtomicBool,
+    reads: AtomicU64,
 }
 
 impl fmt::Display for Faulty {
@@ -71,6 +72,7 @@ impl ObjectStore for Faulty {
         self.inner.put_multipart_opts(at, options).await
     }
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.get_opts(location, options).await
     }
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -323,6 +325,23 @@ async fn garbage_goes_by_passed_time_whatever_the_clocks_say() {
     assert_eq!(garbage, Garbage { manifests: 1, blocks: 0, bytes: 0 }, "no version names the first one any more, since now");
     let garbage = store.collect(21, &mut seen, at(3400), grace).await.unwrap();
     assert_eq!(garbage, Garbage { manifests: 0, blocks: 1, bytes: coming.size });
+}
+
+#[tokio::test]
+async fn what_blocks_a_version_names_is_read_once() {
+    let faulty = Arc::new(Faulty::default());
+    let store = store_on(Arc::clone(&faulty) as Arc<dyn ObjectStore>);
+    let mut seen = Sightings::default();
+    for version in 1..=5 {
+        store.publish(version, &Manifest { epoch: 1, ..Manifest::default() }).await.unwrap();
+    }
+    let before = faulty.reads.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        store.collect(5, &mut seen, Duration::ZERO, Duration::MAX).await.unwrap();
+    }
+    store.publish(6, &Manifest { epoch: 1, ..Manifest::default() }).await.unwrap();
+    store.collect(6, &mut seen, Duration::ZERO, Duration::MAX).await.unwrap();
+    assert_eq!(faulty.reads.load(Ordering::Relaxed) - before, 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

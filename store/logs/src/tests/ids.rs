@@ -117,9 +117,10 @@ fn what_a_request_knows_is_not_asked_again() {
     let (_, _, block, blob, _) = many_pages(options(0));
     let predicate = TokenPredicate::of(&contains(&id(777)));
     let mut known = Known::default();
-    let found = block.candidates_or_all(&predicate, &mut known, &NoBudget);
+    let index = block.index(&NoBudget);
+    let found = index.candidates(&predicate, &mut known).unwrap();
     assert!(reads(&blob) > 0);
-    assert_eq!(block.candidates_or_all(&predicate, &mut known, &NoBudget), found);
+    assert_eq!(index.candidates(&predicate, &mut known).unwrap(), found);
     assert_eq!(reads(&blob), 0);
 }
 
