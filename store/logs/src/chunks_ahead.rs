@@ -44,7 +44,8 @@ struct Upcoming {
     window: usize,
 }
 
-fn address(block: &Arc<LogsBlock>) -> usize {
+/// Where a block lies in memory.
+pub(crate) fn address(block: &Arc<LogsBlock>) -> usize {
     Arc::as_ptr(block) as usize
 }
 

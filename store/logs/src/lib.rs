@@ -17,7 +17,7 @@
 //! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block, `directory` how what is held of it is read; `source`: one chunk wherever it lies;
 //! - `plan`: a compiled select; `filter`: its line filters, `required`: texts that their expressions ask for; `predicate`: what
 //!   they need of a chunk's words, so that most chunks stay closed;
-//! - `selected`: chunks of a block that a plan has; `segment`: blocks and heads give their chunks by time; `lookahead`: indexes of several blocks are read at once; `chunks_ahead`: packs are read before their turn; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `line` finds one
+//! - `selected`: chunks of a block that a plan has; `segment`: blocks and heads give their chunks by time; `lookahead`: indexes of several blocks are read at once; `chunks_ahead`: packs are read before their turn; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `counting` by several threads, `line` finds one
 //!   line; `tail` follows the head.
 //!
 //! A head's lines for another process are `weir-heads`' affair.
@@ -37,6 +37,7 @@ mod constant;
 mod context;
 mod context_filter;
 mod count;
+mod counting;
 mod details;
 mod directory;
 mod encode;

@@ -17,16 +17,17 @@ use roaring::RoaringBitmap;
 use weir_model::select::{Budget, ReadError};
 
 use super::block::LogsBlock;
+use super::chunks_ahead::address;
 use super::index::{Known, THREADS_MAX, Turns};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
-use super::segment::Turn;
+use super::segment::{Chunk, Turn};
 use super::selected::Left;
 use weir_blocks::segment::Segment;
 
 /// Blocks of a round: a few times as many as there are threads, so that these are seldom without work at its end. What is found of each is a
 /// set of chunks, some KiB; what is being read is bounded in bytes over all requests.
-const ROUND_MAX: usize = 4 * THREADS_MAX;
+pub(crate) const ROUND_MAX: usize = 4 * THREADS_MAX;
 
 /// More chunks are read one by one as their turn comes: they may be more than a cache keeps or a request wants.
 const CHUNKS_MAX: usize = 64;
@@ -36,9 +37,24 @@ pub(crate) struct Lookahead {
     /// In the order of their turns, the last one first.
     blocks: Vec<Arc<LogsBlock>>,
     left: HashMap<*const LogsBlock, Left>,
-    /// Chunks that were read ahead.
-    fetched: HashSet<(*const LogsBlock, u32)>,
+    fetched: Fetched,
     round: usize,
+}
+
+/// Chunks that were read ahead, by where their block lies in memory, which it does as long as the request.
+#[derive(Default)]
+pub(crate) struct Fetched(HashSet<(usize, u32)>);
+
+impl Fetched {
+    /// A chunk's turn has come: it is told if it is one of them.
+    pub(crate) fn tell(&self, chunk: &Chunk) {
+        if !self.0.is_empty()
+            && let Some((block, number)) = chunk.stored()
+            && self.0.contains(&(address(block), number))
+        {
+            chunk.set_fetched();
+        }
+    }
 }
 
 impl Lookahead {
@@ -48,27 +64,30 @@ impl Lookahead {
         let matching = blocks.into_iter().filter(|block| is_asked && block.may_match(plan));
         let mut blocks: Vec<_> = matching.collect();
         blocks.reverse();
-        Self { blocks, left: HashMap::new(), fetched: HashSet::new(), round: 1 }
+        Self { blocks, left: HashMap::new(), fetched: Fetched::default(), round: 1 }
     }
 
     /// A turn has come: of a block it is known afterwards what its index leaves, if it is asked. Errors when the request ends.
     pub(crate) fn reach(&mut self, turn: &Turn, plan: &LogsPlan, budget: &dyn Budget) -> Result<(), ReadError> {
         match turn {
             Turn::Block(turn) => self.left_of(&turn.block, plan, budget)?.into_iter().for_each(|left| turn.set_left(left)),
-            Turn::Chunk(chunk) => {
-                if !self.fetched.is_empty()
-                    && let Some((block, number)) = chunk.stored()
-                    && self.fetched.contains(&(Arc::as_ptr(block), number))
-                {
-                    chunk.set_fetched();
-                }
-            }
+            Turn::Chunk(chunk) => self.fetched.tell(chunk),
         }
         Ok(())
     }
 
-    /// `None` when its index is not asked.
-    fn left_of(&mut self, block: &Arc<LogsBlock>, plan: &LogsPlan, budget: &dyn Budget) -> Result<Option<Left>, ReadError> {
+    /// Chunks that were read ahead so far.
+    pub(crate) fn fetched(&self) -> &Fetched {
+        &self.fetched
+    }
+
+    /// What the index of a block leaves, whose turn has come; `None` when it is not asked. Errors when the request ends.
+    pub(crate) fn left_of(
+        &mut self,
+        block: &Arc<LogsBlock>,
+        plan: &LogsPlan,
+        budget: &dyn Budget,
+    ) -> Result<Option<Left>, ReadError> {
         if let Some(left) = self.left.remove(&Arc::as_ptr(block)) {
             return Ok(Some(left));
         }
@@ -87,7 +106,7 @@ impl Lookahead {
         let (own, others) = read_at_once((block, known), &ahead, plan, budget);
         budget.check()?;
         let named = std::iter::once((block, &own)).chain(ahead.iter().zip(&others));
-        self.fetched.extend(read_named(named, plan, budget)?);
+        self.fetched.0.extend(read_named(named, plan, budget)?);
         self.left.extend(ahead.iter().map(Arc::as_ptr).zip(others));
         Ok(Some(own))
     }
@@ -154,7 +173,7 @@ fn read_named<'a>(
     left: impl Iterator<Item = (&'a Arc<LogsBlock>, &'a Left)>,
     plan: &'a LogsPlan,
     budget: &dyn Budget,
-) -> Result<Vec<(*const LogsBlock, u32)>, ReadError> {
+) -> Result<Vec<(usize, u32)>, ReadError> {
     let named = left
         .filter(|(block, _)| block.keeps_chunks())
         .flat_map(|(block, left)| left.iter().flat_map(|left| block.select_of(left, plan)).map(move |(chunk, _)| (block, chunk)));
@@ -174,5 +193,5 @@ fn read_named<'a>(
         }
     };
     with_helpers(first.turns(), packs.len().min(THREADS_MAX) - 1, fetch, || ());
-    Ok(named.into_iter().map(|(block, chunk)| (Arc::as_ptr(block), chunk)).collect())
+    Ok(named.into_iter().map(|(block, chunk)| (address(block), chunk)).collect())
 }

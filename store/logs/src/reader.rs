@@ -18,16 +18,17 @@ use weir_model::select::{
 
 use super::block::LogsBlock;
 use super::count::Counter;
+use super::counting::{Counting, Share};
 use super::engine::LogsEngine;
 use super::line::{self, LineSelect};
-use super::lookahead::Lookahead;
+use super::lookahead::{Lookahead, ROUND_MAX};
 use super::newest::Newest;
 use super::plan::LogsPlan;
 use super::segment::{Chunk, ChunkEntries, Turn, cursors, missed, shown};
 use super::tail::Tail;
 use weir_blocks::hidden::Hidden;
-use weir_blocks::segment::Merge;
-use weir_blocks::view::{PartitionView, Tails, Views};
+use weir_blocks::segment::{Merge, Segment};
+use weir_blocks::view::{BlockView, PartitionView, Tails, Views};
 
 /// Reads logs.
 pub struct LogsReader {
@@ -54,10 +55,20 @@ impl LogsReader {
                 let hidden = block.hidden.clone().with(horizon.as_ref());
                 found.extend(cursors([&block.block], plan, budget).map(|cursor| shown(cursor, hidden.clone())));
             }
-            let hidden = Hidden::default().with(horizon.as_ref());
-            found.extend(cursors(&view.heads, plan, budget).map(|cursor| shown(cursor, hidden.clone())));
+            found.extend(self.of_heads(&view, plan, budget));
         }
         (found, blocks)
+    }
+
+    /// What the heads of a partition that may match have for a plan.
+    fn of_heads<'a>(
+        &self,
+        view: &PartitionView<LogsEngine>,
+        plan: &Arc<LogsPlan>,
+        budget: &'a dyn Budget,
+    ) -> Vec<ChunkEntries<'a>> {
+        let hidden = Hidden::default().with(self.views.horizon().as_ref());
+        cursors(&view.heads, plan, budget).map(|cursor| shown(cursor, hidden.clone())).collect()
     }
 
     /// Every chunk for a plan, in no order, until `take` breaks.
@@ -180,12 +191,40 @@ impl LogReader for LogsReader {
     }
 
     fn counts(&self, select: &LogSelect, by: &CountBy, budget: &dyn Budget, take: TakeCount<'_>) -> Result<Coverage, ReadError> {
-        let mut coverage = Coverage::default();
-        let mut counter = Counter::new(by, budget, take);
-        let plan = LogsPlan::new(select).with_mention(by.mention.clone());
-        // Without filters roll-ups say most of it.
-        let plan = if select.filters.is_empty() { plan } else { plan.reading_ahead() };
-        self.each_chunk(plan, budget, &mut coverage, |chunk, plan, coverage| counter.add_chunk(&chunk, plan, coverage))?;
+        let plan = || {
+            let plan = LogsPlan::new(select).with_mention(by.mention.clone());
+            // Without filters roll-ups say most of it.
+            if select.filters.is_empty() { plan } else { plan.reading_ahead() }
+        };
+        let (mut coverage, own, horizon) = (Coverage::default(), Arc::new(plan()), self.views.horizon());
+        let (views, mut shares) = (self.views.views(), Vec::new());
+        views.iter().for_each(|view| cover(view, &mut coverage));
+        for view in &views {
+            for BlockView { block, hidden, .. } in view.blocks.iter().filter(|view| view.block.may_match(&own)) {
+                shares.push(Share { block: Arc::clone(block), hidden: hidden.clone().with(horizon.as_ref()), left: None });
+            }
+            let mut counter = Counter::new(by, budget, &mut *take);
+            for entry in self.of_heads(view, &own, budget).into_iter().flatten() {
+                match entry {
+                    Ok((_, Turn::Chunk(chunk))) if counter.add_chunk(&chunk, &own, &mut coverage)?.is_break() => {
+                        return Ok(coverage);
+                    }
+                    Ok(_) => {}
+                    Err(error) => missed(error, &mut coverage)?,
+                }
+            }
+        }
+        let counting = Counting { plan: &plan, by, budget };
+        let mut lookahead = Lookahead::new(shares.iter().map(|share| Arc::clone(&share.block)), &own);
+        while !shares.is_empty() {
+            let mut round: Vec<Share> = shares.drain(..shares.len().min(ROUND_MAX)).collect();
+            for share in &mut round {
+                share.left = lookahead.left_of(&share.block, &own, budget)?;
+            }
+            if counting.count(round, lookahead.fetched(), &mut coverage, take)?.is_break() {
+                break;
+            }
+        }
         Ok(coverage)
     }
 

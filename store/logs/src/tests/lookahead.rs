@@ -3,7 +3,7 @@
 use std::sync::Condvar;
 use std::time::Duration;
 
-use weir_model::select::MemoryBudget;
+use weir_model::select::{Buckets, CountBy, MemoryBudget};
 
 use super::*;
 
@@ -196,4 +196,51 @@ fn chunks_of_blocks_that_take_turns_are_read_once() {
     assert_eq!(visit(&reader, &select(Vec::new())).len(), 200);
     let state = reads.state.lock().unwrap();
     assert!(state.1 >= 2 && state.2.len() == 200, "{} reads, {} at once", state.2.len(), state.1);
+}
+
+/// Takes note of the threads that ask it, and ends after so many lines.
+struct Watching {
+    threads: Mutex<std::collections::BTreeSet<String>>,
+    lines_max: u64,
+    lines: std::sync::atomic::AtomicU64,
+}
+
+impl Budget for Watching {
+    fn check(&self) -> Result<(), ReadError> {
+        self.threads.lock().unwrap().insert(std::thread::current().name().unwrap_or_default().to_owned());
+        Ok(())
+    }
+    fn spend(&self, lines: u64) -> Result<(), ReadError> {
+        let spent = lines + self.lines.fetch_add(lines, std::sync::atomic::Ordering::Relaxed);
+        if spent <= self.lines_max {
+            Ok(())
+        } else {
+            Err(ReadError::Budget { limit: self.lines_max, what: "lines", key: "query.records_max" })
+        }
+    }
+}
+
+#[test]
+fn many_chunks_are_counted_by_several_threads() {
+    let reads = Arc::new(Reads::default());
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, ..LogsOptions::default() });
+    let reader = reader(interleaved(&engine, (4, 50), &reads), Vec::new());
+    let by = CountBy::of(Buckets::new(3600 * SECOND, 0).unwrap());
+    let counted = |lines_max, takes_max| {
+        let budget = Watching { threads: Mutex::default(), lines_max, lines: 0.into() };
+        let mut found: Vec<(Labels, u64)> = Vec::new();
+        let result = reader.counts(&contains("common"), &by, &budget, &mut |count| {
+            found.push((count.stream.clone(), count.lines));
+            if found.len() < takes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        found.sort();
+        (result.map(|_| found), budget.threads.into_inner().unwrap())
+    };
+    let (found, threads) = counted(u64::MAX, usize::MAX);
+    let expected: Vec<(Labels, u64)> = (0..200).map(|i| (Labels::from_pairs([("pod", format!("p{i:04}"))]), 1)).collect();
+    assert_eq!(found.unwrap(), expected);
+    let is_shared = std::thread::available_parallelism().unwrap().get() > 1;
+    assert_eq!(threads.iter().any(|name| name == "weir-count"), is_shared, "{threads:?}");
+    assert_eq!(counted(u64::MAX, 1).0.unwrap().len(), 1, "nothing is given after a break");
+    assert!(matches!(counted(100, usize::MAX).0, Err(ReadError::Budget { limit: 100, .. })));
 }
