@@ -101,6 +101,23 @@ where
         Self { cursors, pending, near: None, unfilled, unreadable, spare }
     }
 
+    /// One cursor more, whose entries have no key before those that were given.
+    pub fn add(&mut self, cursor: I) {
+        self.unfilled.push(self.cursors.len());
+        self.cursors.push(cursor);
+    }
+
+    /// The key of the next group; `None` when there is none. Errors when the request ends.
+    pub fn next_key(&mut self) -> Result<Option<&K>, ReadError> {
+        match self.fill(None, &mut Vec::new()) {
+            Err(SegmentError::Ended(error)) => return Err(error),
+            Err(SegmentError::Unreadable(error)) => self.unreadable.push_back(error),
+            Ok(()) => {}
+        }
+        let (near, least) = (self.near.as_ref(), self.pending.peek());
+        Ok(near.into_iter().chain(least).map(|pending| &pending.key).min())
+    }
+
     /// The next key, with the entries of all cursors that have it in `values` (which is emptied first): the number of the
     /// cursor and what it gave, in the order of cursors.
     pub fn next_group(&mut self, values: &mut Vec<(usize, V)>) -> Option<Result<K, SegmentError>> {
@@ -225,6 +242,26 @@ mod tests {
             proptest::prop_assert!(keys.is_sorted_by(|a, b| a < b), "a key came twice: {keys:?}");
             proptest::prop_assert_eq!(failed, errors);
         }
+    }
+
+    #[test]
+    fn a_cursor_may_come_when_its_turn_has() {
+        let cursor = |keys: &[u8]| keys.iter().map(|key| Ok((*key, ()))).collect::<Vec<_>>().into_iter();
+        let mut merge = Merge::new(vec![cursor(&[1, 4])]);
+        let (mut values, mut given) = (Vec::new(), Vec::new());
+        let mut coming = vec![(9, cursor(&[9])), (3, cursor(&[3, 4])), (1, cursor(&[1]))];
+        loop {
+            let next = merge.next_key().unwrap().copied();
+            if coming.last().is_some_and(|(first, _)| next.is_none_or(|next| *first <= next)) {
+                merge.add(coming.pop().unwrap().1);
+                continue;
+            }
+            let Some(key) = merge.next_group(&mut values) else { break };
+            let key = key.unwrap();
+            assert_eq!(Some(key), next);
+            given.push((key, values.iter().map(|(cursor, ())| *cursor).collect::<Vec<_>>()));
+        }
+        assert_eq!(given, [(1, vec![0, 1]), (3, vec![2]), (4, vec![0, 2]), (9, vec![3])]);
     }
 
     #[test]

@@ -205,13 +205,11 @@ pub(crate) fn collect(
         streams: Vec::new(),
         lines: Vec::new(),
     };
-    let mut turns = Vec::new();
-    while let Some(group) = merge.next_group(&mut turns) {
+    let mut chunks = Vec::new();
+    while let Some(group) = merge.next_group(&mut chunks) {
         group.map_err(failed)?;
-        for (_, turn) in turns.drain(..) {
-            if let Some(chunk) = turn.into_chunk() {
-                page.add_chunk(&chunk, &plan, limits, budget)?;
-            }
+        for (_, chunk) in &chunks {
+            page.add_chunk(chunk, &plan, limits, budget)?;
         }
     }
     if page.bytes > page.bytes_max {

@@ -190,8 +190,7 @@ fn read(block: &Arc<LogsBlock>, rate: &dyn Fn(f64) -> String) -> Result<(), Box<
         let plan = Arc::new(LogsPlan::new(&select(filters)));
         let (begun, mut found) = (cpu_seconds()?, 0_u64);
         for entry in Arc::clone(block).cursor(Arc::clone(&plan), &NoBudget) {
-            let Some(chunk) = entry.map_err(|_| "a chunk cannot be read")?.1.into_chunk() else { continue };
-            let all = chunk.visit(TimeRange::ALL, &plan, &mut |_, _| {
+            let all = entry.map_err(|_| "a chunk cannot be read")?.1.visit(TimeRange::ALL, &plan, &mut |_, _| {
                 found += 1;
                 ControlFlow::Continue(())
             });
@@ -202,15 +201,13 @@ fn read(block: &Arc<LogsBlock>, rate: &dyn Fn(f64) -> String) -> Result<(), Box<
     let plan = Arc::new(LogsPlan::new(&select(Vec::new())));
     let (begun, mut found) = (cpu_seconds()?, 0_u64);
     for entry in Arc::clone(block).cursor(Arc::clone(&plan), &NoBudget) {
-        if let Some(chunk) = entry.map_err(|_| "a chunk cannot be read")?.1.into_chunk() {
-            chunk.line_times(TimeRange::ALL, &mut |_| found += 1)?;
-        }
+        entry.map_err(|_| "a chunk cannot be read")?.1.line_times(TimeRange::ALL, &mut |_| found += 1)?;
     }
     println!("times only: {found} lines, {}", rate(cpu_seconds()? - begun));
     let minutes = Buckets::new(60 * SECOND, 0).ok_or("a minute has no length")?;
     let (begun, mut templates) = (cpu_seconds()?, HashSet::new());
     for entry in Arc::clone(block).cursor(Arc::clone(&plan), &NoBudget) {
-        let Some(chunk) = entry.map_err(|_| "a chunk cannot be read")?.1.into_chunk() else { continue };
+        let (_, chunk) = entry.map_err(|_| "a chunk cannot be read")?;
         let _all = chunk.templates(&plan, minutes, &mut |one| {
             if let TemplateText::Constant(text) = one.text {
                 templates.insert(text.to_owned());

@@ -17,10 +17,9 @@ use super::block::LogsBlock;
 use super::count::Counter;
 use super::lookahead::Fetched;
 use super::plan::LogsPlan;
-use super::segment::{Turn, missed, shown};
+use super::segment::{missed, shown};
 use super::selected::Left;
 use weir_blocks::hidden::Hidden;
-use weir_blocks::segment::Segment;
 
 /// Threads of one request: there are sixteen for all of them, and a machine has others to serve.
 const THREADS_MAX: usize = 8;
@@ -42,14 +41,14 @@ pub(crate) struct Counting<'a> {
 pub(crate) struct Share {
     pub(crate) block: Arc<LogsBlock>,
     pub(crate) hidden: Hidden,
-    /// What its index leaves; `None` when it is not asked.
-    pub(crate) left: Option<Left>,
+    /// What its index leaves.
+    pub(crate) left: Left,
 }
 
 impl Share {
     /// Chunks that are counted, at most.
     fn chunks(&self) -> u64 {
-        self.left.iter().flatten().next().map_or_else(|| u64::from(self.block.chunks()), |left| left.len())
+        self.left.as_ref().map_or_else(|| u64::from(self.block.chunks()), |left| left.len())
     }
 }
 
@@ -118,11 +117,10 @@ impl Counting<'_> {
         let (plan, mut coverage) = (Arc::new((self.plan)()), Coverage::default());
         let mut counter = Counter::new(self.by, self.budget, take);
         let mut each = || {
-            while let Some(Share { block, hidden, mut left }) = next() {
-                for entry in shown(block.cursor(Arc::clone(&plan), self.budget), hidden) {
+            while let Some(Share { block, hidden, left }) = next() {
+                for entry in shown(block.cursor_of(left, Arc::clone(&plan), self.budget), hidden) {
                     match entry {
-                        Ok((_, Turn::Block(turn))) => left.take().into_iter().for_each(|left| turn.set_left(left)),
-                        Ok((_, Turn::Chunk(chunk))) => {
+                        Ok((_, chunk)) => {
                             fetched.tell(&chunk);
                             if counter.add_chunk(&chunk, &plan, &mut coverage)?.is_break() {
                                 return Ok(());

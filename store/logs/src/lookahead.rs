@@ -21,7 +21,7 @@ use super::chunks_ahead::address;
 use super::index::{Known, THREADS_MAX, Turns};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
-use super::segment::{Chunk, Turn};
+use super::segment::Chunk;
 use super::selected::Left;
 use weir_blocks::segment::Segment;
 
@@ -67,39 +67,25 @@ impl Lookahead {
         Self { blocks, left: HashMap::new(), fetched: Fetched::default(), round: 1 }
     }
 
-    /// A turn has come: of a block it is known afterwards what its index leaves, if it is asked. Errors when the request ends.
-    pub(crate) fn reach(&mut self, turn: &Turn, plan: &LogsPlan, budget: &dyn Budget) -> Result<(), ReadError> {
-        match turn {
-            Turn::Block(turn) => self.left_of(&turn.block, plan, budget)?.into_iter().for_each(|left| turn.set_left(left)),
-            Turn::Chunk(chunk) => self.fetched.tell(chunk),
-        }
-        Ok(())
-    }
-
     /// Chunks that were read ahead so far.
     pub(crate) fn fetched(&self) -> &Fetched {
         &self.fetched
     }
 
     /// What the index of a block leaves, whose turn has come; `None` when it is not asked. Errors when the request ends.
-    pub(crate) fn left_of(
-        &mut self,
-        block: &Arc<LogsBlock>,
-        plan: &LogsPlan,
-        budget: &dyn Budget,
-    ) -> Result<Option<Left>, ReadError> {
+    pub(crate) fn left_of(&mut self, block: &Arc<LogsBlock>, plan: &LogsPlan, budget: &dyn Budget) -> Result<Left, ReadError> {
         if let Some(left) = self.left.remove(&Arc::as_ptr(block)) {
-            return Ok(Some(left));
+            return Ok(left);
         }
         let Some(at) = self.blocks.iter().rposition(|own| Arc::ptr_eq(own, block)) else { return Ok(None) };
         self.blocks.remove(at);
         if block.select(plan).next().is_none() {
-            return Ok(Some(Some(RoaringBitmap::new())));
+            return Ok(Some(RoaringBitmap::new()));
         }
         budget.check()?;
         let mut known = Known::default();
         if let Ok(left) = block.left_at_hand(plan, &mut known) {
-            return Ok(Some(left));
+            return Ok(left);
         }
         self.round = (self.round * 2).min(ROUND_MAX);
         let ahead = self.take_ahead(at, plan);
@@ -108,7 +94,7 @@ impl Lookahead {
         let named = std::iter::once((block, &own)).chain(ahead.iter().zip(&others));
         self.fetched.0.extend(read_named(named, plan, budget)?);
         self.left.extend(ahead.iter().map(Arc::as_ptr).zip(others));
-        Ok(Some(own))
+        Ok(own)
     }
 
     /// Blocks whose turn comes after that of number `at`, as many as the round has beside it.

@@ -101,11 +101,6 @@ impl LogsPlan {
         // Unlike a negation it has no overflow.
         ChunkOrder(if self.newest_first { !last } else { first })
     }
-
-    /// Before all that lies in these times, but where they begin with time itself.
-    pub(crate) fn before(&self, times: (UnixNanos, UnixNanos)) -> ChunkOrder {
-        ChunkOrder(self.turn(times).0.saturating_sub(1))
-    }
 }
 
 impl MentionPlan {

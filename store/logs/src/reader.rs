@@ -21,10 +21,10 @@ use super::count::Counter;
 use super::counting::{Counting, Share};
 use super::engine::LogsEngine;
 use super::line::{self, LineSelect};
-use super::lookahead::{Lookahead, ROUND_MAX};
+use super::lookahead::{Fetched, Lookahead, ROUND_MAX};
 use super::newest::Newest;
 use super::plan::LogsPlan;
-use super::segment::{Chunk, ChunkEntries, Turn, cursors, missed, shown};
+use super::segment::{Chunk, ChunkEntries, cursors, missed, shown};
 use super::tail::Tail;
 use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Merge, Segment};
@@ -39,36 +39,23 @@ pub struct LogsReader {
 }
 
 impl LogsReader {
-    /// What the segments that may match have for a plan, and the blocks among them.
-    fn cursors<'a>(
+    /// What the heads that may match have for a plan, and the blocks that may.
+    fn segments<'a>(
         &self,
         plan: &Arc<LogsPlan>,
         budget: &'a dyn Budget,
         coverage: &mut Coverage,
-    ) -> (Vec<ChunkEntries<'a>>, Vec<Arc<LogsBlock>>) {
-        let (mut found, mut blocks) = (Vec::new(), Vec::new());
-        let horizon = self.views.horizon();
+    ) -> (Vec<ChunkEntries<'a>>, Vec<(Arc<LogsBlock>, Hidden)>) {
+        let (mut heads, mut blocks, horizon) = (Vec::new(), Vec::new(), self.views.horizon());
         for view in self.views.views() {
             cover(&view, coverage);
-            for block in &view.blocks {
-                blocks.push(Arc::clone(&block.block));
-                let hidden = block.hidden.clone().with(horizon.as_ref());
-                found.extend(cursors([&block.block], plan, budget).map(|cursor| shown(cursor, hidden.clone())));
+            for BlockView { block, hidden, .. } in view.blocks.iter().filter(|view| view.block.may_match(plan)) {
+                blocks.push((Arc::clone(block), hidden.clone().with(horizon.as_ref())));
             }
-            found.extend(self.of_heads(&view, plan, budget));
+            let hidden = Hidden::default().with(horizon.as_ref());
+            heads.extend(cursors(&view.heads, plan, budget).map(|cursor| shown(cursor, hidden.clone())));
         }
-        (found, blocks)
-    }
-
-    /// What the heads of a partition that may match have for a plan.
-    fn of_heads<'a>(
-        &self,
-        view: &PartitionView<LogsEngine>,
-        plan: &Arc<LogsPlan>,
-        budget: &'a dyn Budget,
-    ) -> Vec<ChunkEntries<'a>> {
-        let hidden = Hidden::default().with(self.views.horizon().as_ref());
-        cursors(&view.heads, plan, budget).map(|cursor| shown(cursor, hidden.clone())).collect()
+        (heads, blocks)
     }
 
     /// Every chunk for a plan, in no order, until `take` breaks.
@@ -80,20 +67,33 @@ impl LogsReader {
         mut take: impl FnMut(Chunk, &LogsPlan, &mut Coverage) -> Result<ControlFlow<()>, ReadError>,
     ) -> Result<(), ReadError> {
         let plan = Arc::new(plan);
-        let (cursors, blocks) = self.cursors(&plan, budget, coverage);
-        let mut lookahead = Lookahead::new(blocks, &plan);
-        let each = || {
-            for entry in cursors.into_iter().flatten() {
+        let (heads, blocks) = self.segments(&plan, budget, coverage);
+        let mut lookahead = Lookahead::new(blocks.iter().map(|(block, _)| Arc::clone(block)), &plan);
+        let mut all = |cursor: ChunkEntries<'_>, fetched: &Fetched| {
+            for entry in cursor {
                 match entry {
-                    Ok((_, turn)) => {
-                        lookahead.reach(&turn, &plan, budget)?;
-                        if let Turn::Chunk(chunk) = turn
-                            && take(chunk, &plan, coverage)?.is_break()
-                        {
-                            break;
+                    Ok((_, chunk)) => {
+                        fetched.tell(&chunk);
+                        if take(chunk, &plan, coverage)?.is_break() {
+                            return Ok(ControlFlow::Break(()));
                         }
                     }
                     Err(error) => missed(error, coverage)?,
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        let each = || {
+            for cursor in heads {
+                if all(cursor, &Fetched::default())?.is_break() {
+                    return Ok(());
+                }
+            }
+            for (block, hidden) in blocks {
+                let left = lookahead.left_of(&block, &plan, budget)?;
+                let cursor = shown(block.cursor_of(left, Arc::clone(&plan), budget), hidden);
+                if all(cursor, lookahead.fetched())?.is_break() {
+                    break;
                 }
             }
             Ok(())
@@ -111,24 +111,33 @@ impl LogsReader {
         visitor: &mut dyn LogVisitor,
     ) -> Result<Coverage, ReadError> {
         let mut coverage = Coverage::default();
-        let (cursors, mut blocks) = self.cursors(plan, budget, &mut coverage);
-        blocks.sort_by_cached_key(|block| block.range().map(|times| plan.turn(times)));
-        let mut lookahead = Lookahead::new(blocks, plan);
-        let mut merge = Merge::new(cursors);
-        let mut turns = Vec::new();
-        while let Some(group) = merge.next_group(&mut turns) {
+        let (heads, mut blocks) = self.segments(plan, budget, &mut coverage);
+        let turn = |block: &LogsBlock| block.range().map(|times| plan.turn(times));
+        blocks.sort_by_cached_key(|(block, _)| turn(block));
+        let mut lookahead = Lookahead::new(blocks.iter().map(|(block, _)| Arc::clone(block)), plan);
+        let (mut merge, mut blocks, mut chunks) = (Merge::new(heads), blocks.into_iter().peekable(), Vec::new());
+        loop {
+            // Before the next chunk: the blocks that may have an earlier one.
+            let next = merge.next_key()?;
+            if let Some((block, hidden)) = blocks.next_if(|(block, _)| next.is_none_or(|next| turn(block).as_ref() <= Some(next)))
+            {
+                if block.range().is_some_and(|(first, last)| visitor.wants(first, last)) {
+                    let left = lookahead.left_of(&block, plan, budget)?;
+                    merge.add(shown(block.cursor_of(left, Arc::clone(plan), budget), hidden));
+                }
+                continue;
+            }
+            let Some(group) = merge.next_group(&mut chunks) else { return Ok(coverage) };
             if let Err(error) = group {
                 missed(error, &mut coverage)?;
             }
-            for (_, turn) in &turns {
+            for (_, chunk) in &chunks {
                 budget.check()?;
-                let (first, last) = turn.times();
+                let (first, last) = chunk.times();
                 if !visitor.wants(first, last) {
-                    turn.pass_over();
                     continue;
                 }
-                lookahead.reach(turn, plan, budget)?;
-                let Turn::Chunk(chunk) = turn else { continue };
+                lookahead.fetched().tell(chunk);
                 if !chunk.may_match(plan) {
                     continue;
                 }
@@ -152,7 +161,6 @@ impl LogsReader {
                 }
             }
         }
-        Ok(coverage)
     }
 }
 
@@ -196,30 +204,24 @@ impl LogReader for LogsReader {
             // Without filters roll-ups say most of it.
             if select.filters.is_empty() { plan } else { plan.reading_ahead() }
         };
-        let (mut coverage, own, horizon) = (Coverage::default(), Arc::new(plan()), self.views.horizon());
-        let (views, mut shares) = (self.views.views(), Vec::new());
-        views.iter().for_each(|view| cover(view, &mut coverage));
-        for view in &views {
-            for BlockView { block, hidden, .. } in view.blocks.iter().filter(|view| view.block.may_match(&own)) {
-                shares.push(Share { block: Arc::clone(block), hidden: hidden.clone().with(horizon.as_ref()), left: None });
-            }
-            let mut counter = Counter::new(by, budget, &mut *take);
-            for entry in self.of_heads(view, &own, budget).into_iter().flatten() {
-                match entry {
-                    Ok((_, Turn::Chunk(chunk))) if counter.add_chunk(&chunk, &own, &mut coverage)?.is_break() => {
-                        return Ok(coverage);
-                    }
-                    Ok(_) => {}
-                    Err(error) => missed(error, &mut coverage)?,
-                }
+        let (mut coverage, own) = (Coverage::default(), Arc::new(plan()));
+        let (heads, blocks) = self.segments(&own, budget, &mut coverage);
+        let mut counter = Counter::new(by, budget, &mut *take);
+        for entry in heads.into_iter().flatten() {
+            match entry {
+                Ok((_, chunk)) if counter.add_chunk(&chunk, &own, &mut coverage)?.is_break() => return Ok(coverage),
+                Ok(_) => {}
+                Err(error) => missed(error, &mut coverage)?,
             }
         }
         let counting = Counting { plan: &plan, by, budget };
-        let mut lookahead = Lookahead::new(shares.iter().map(|share| Arc::clone(&share.block)), &own);
-        while !shares.is_empty() {
-            let mut round: Vec<Share> = shares.drain(..shares.len().min(ROUND_MAX)).collect();
-            for share in &mut round {
-                share.left = lookahead.left_of(&share.block, &own, budget)?;
+        let mut lookahead = Lookahead::new(blocks.iter().map(|(block, _)| Arc::clone(block)), &own);
+        let mut blocks = blocks.into_iter().peekable();
+        while blocks.peek().is_some() {
+            let mut round = Vec::new();
+            for (block, hidden) in blocks.by_ref().take(ROUND_MAX) {
+                let left = lookahead.left_of(&block, &own, budget)?;
+                round.push(Share { block, hidden, left });
             }
             if counting.count(round, lookahead.fetched(), &mut coverage, take)?.is_break() {
                 break;

@@ -1,21 +1,19 @@
 //! Blocks and heads as segments whose entries are chunks by time.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Buckets, Budget, Coverage, LogVisitor, Mention, NoBudget, ReadError, TakeTemplate};
+use weir_model::select::{Buckets, Budget, Coverage, LogVisitor, Mention, ReadError, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::asked::HeldPack;
 use super::block::LogsBlock;
 use super::head::LogsHead;
-use super::index::Known;
 use super::newest::Newest;
 use super::plan::{ChunkOrder, LogsPlan, MentionPlan};
 use super::schema::{Place, StreamKey};
@@ -32,60 +30,10 @@ pub struct Chunk {
     tenant: Arc<str>,
     pub(crate) stream: Labels,
     pub(crate) source: Source,
-    /// Shared by the chunks of a block.
-    asked: Rc<AskedIndex>,
+    /// What the index leaves of its block, where that was asked: this chunk, and these others.
+    left: Rc<Left>,
     /// Its bytes were read ahead, and are paid.
     fetched: Cell<bool>,
-}
-
-/// What the index of a block leaves for a request, asked at most once and only when the block's turn comes.
-#[derive(Default)]
-struct AskedIndex(OnceCell<Left>);
-
-/// What a cursor gives: chunks, and before those of a block that its turn has come.
-pub enum Turn {
-    /// Its index may be asked now. Its chunks are listed when the next entry is pulled: of what is left by then.
-    Block(BlockTurn),
-    Chunk(Chunk),
-}
-
-/// A block with lines in the range, before its chunks.
-pub struct BlockTurn {
-    pub(crate) block: Arc<LogsBlock>,
-    asked: Rc<AskedIndex>,
-    times: (UnixNanos, UnixNanos),
-}
-
-impl BlockTurn {
-    /// What the index leaves, which need not be asked then.
-    pub(crate) fn set_left(&self, left: Left) {
-        self.asked.0.get_or_init(|| left);
-    }
-}
-
-impl Turn {
-    /// Earliest and latest timestamp of what follows, both inclusive.
-    pub(crate) fn times(&self) -> (UnixNanos, UnixNanos) {
-        match self {
-            Self::Block(turn) => turn.times,
-            Self::Chunk(chunk) => chunk.times(),
-        }
-    }
-
-    /// Nothing of it is wanted: of a block no chunk follows.
-    pub(crate) fn pass_over(&self) {
-        if let Self::Block(turn) = self {
-            turn.set_left(Some(RoaringBitmap::new()));
-        }
-    }
-
-    /// The chunk, where it is one.
-    pub fn into_chunk(self) -> Option<Chunk> {
-        match self {
-            Self::Block(_) => None,
-            Self::Chunk(chunk) => Some(chunk),
-        }
-    }
 }
 
 impl Chunk {
@@ -94,7 +42,7 @@ impl Chunk {
             tenant: Arc::clone(&key.tenant),
             stream: key.labels.clone(),
             source,
-            asked: Rc::default(),
+            left: Rc::default(),
             fetched: Cell::new(false),
         }
     }
@@ -187,29 +135,24 @@ impl Chunk {
         if plan.held.get(block, chunk).is_some() {
             return Ok(false);
         }
-        let list = || block.in_turn(plan, self.asked.0.get().unwrap_or(&None)).into_iter().map(|(_, chunk)| chunk).collect();
+        let list = || block.in_turn(plan, &self.left).into_iter().map(|(_, chunk)| chunk).collect();
         let pack = ahead.reach((block, chunk), list, budget)?;
         pack.iter().for_each(|pack| plan.held.hold(block, chunk, pack));
         Ok(pack.is_some())
     }
 
-    /// Whether a line of it may pass and be of use. May read the index of its block.
+    /// Whether a line of it may pass and be of use, as far as is known without opening it. What the index of a block does not leave is not given
+    /// by its cursor.
     pub fn may_match(&self, plan: &LogsPlan) -> bool {
-        let is_of_stream = |mention: &MentionPlan| mention.is_of_stream(&self.stream);
+        let mention = plan.mention.as_ref().filter(|mention| !mention.is_of_stream(&self.stream));
         let has_level = |mention: &MentionPlan| !self.source.has_rollups() || mention.may_be_among(&self.source.meta().rollups);
-        let mention = plan.mention.as_ref().filter(|mention| !is_of_stream(mention));
-        mention.is_none_or(has_level)
-            && match &self.source.lies {
-                Lies::Stored(block, chunk) => {
-                    // Whoever reads has reached it with a budget; what is left asks nothing of an index.
-                    let left = self.asked.0.get_or_init(|| block.left_or_all(plan, &mut Known::default(), &NoBudget));
-                    left.as_ref().is_none_or(|left| left.contains(*chunk))
-                }
-                Lies::Encoded(chunk) => {
-                    plan.tokens.met_by(&chunk.tokens) && mention.is_none_or(|mention| mention.tokens.met_by(&chunk.tokens))
-                }
-                Lies::Parts(..) => true,
+        let has_words = || match &self.source.lies {
+            Lies::Encoded(chunk) => {
+                plan.tokens.met_by(&chunk.tokens) && mention.is_none_or(|mention| mention.tokens.met_by(&chunk.tokens))
             }
+            Lies::Stored(..) | Lies::Parts(..) => true,
+        };
+        mention.is_none_or(has_level) && has_words()
     }
 
     /// What its lines have to say to be of use, when its stream's labels do not say it.
@@ -219,7 +162,7 @@ impl Chunk {
 }
 
 /// Chunks by time.
-pub(crate) type ChunkEntries<'a> = Entries<'a, ChunkOrder, Turn>;
+pub(crate) type ChunkEntries<'a> = Entries<'a, ChunkOrder, Chunk>;
 
 /// Cursors of the segments that may match.
 pub(crate) fn cursors<'s, 'a, S>(
@@ -228,7 +171,7 @@ pub(crate) fn cursors<'s, 'a, S>(
     budget: &'a dyn Budget,
 ) -> impl Iterator<Item = ChunkEntries<'a>>
 where
-    S: for<'b> Segment<LogsPlan, Key = ChunkOrder, Item<'b> = Turn> + 'static,
+    S: for<'b> Segment<LogsPlan, Key = ChunkOrder, Item<'b> = Chunk> + 'static,
 {
     let matching = segments.into_iter().filter(|segment| segment.may_match(plan));
     matching.map(|segment| Arc::clone(segment).cursor(Arc::clone(plan), budget))
@@ -240,8 +183,8 @@ pub(crate) fn shown<'a>(cursor: ChunkEntries<'a>, hidden: Hidden) -> ChunkEntrie
         return cursor;
     }
     Box::new(cursor.filter_map(move |entry| match entry {
-        Ok((order, Turn::Chunk(chunk))) => chunk.hiding(&hidden).map(|chunk| Ok((order, Turn::Chunk(chunk)))),
-        other => Some(other),
+        Ok((order, chunk)) => chunk.hiding(&hidden).map(|chunk| Ok((order, chunk))),
+        Err(error) => Some(Err(error)),
     }))
 }
 
@@ -254,9 +197,23 @@ pub(crate) fn missed(error: SegmentError, coverage: &mut Coverage) -> Result<(),
     Ok(())
 }
 
+impl LogsBlock {
+    /// What passes of the chunks that the index leaves.
+    pub(crate) fn cursor_of<'a>(self: Arc<Self>, left: Left, plan: Arc<LogsPlan>, budget: &'a dyn Budget) -> ChunkEntries<'a> {
+        let (block, left) = (Arc::clone(&self), Rc::new(left));
+        let of_list = Rc::clone(&left);
+        let chunks = listed(budget, move || block.in_turn(&plan, &of_list));
+        Box::new(chunks.map(move |entry| {
+            let (order, chunk) = entry?;
+            let source = Source::from(Lies::Stored(Arc::clone(&self), chunk));
+            Ok((order, Chunk { left: Rc::clone(&left), ..Chunk::new(self.stream(chunk), source) }))
+        }))
+    }
+}
+
 impl Segment<LogsPlan> for LogsBlock {
     type Key = ChunkOrder;
-    type Item<'a> = Turn;
+    type Item<'a> = Chunk;
 
     fn may_match(&self, plan: &LogsPlan) -> bool {
         self.range().is_some_and(|(first, last)| plan.range.overlaps(first, last))
@@ -266,18 +223,7 @@ impl Segment<LogsPlan> for LogsBlock {
     where
         Self: 'a,
     {
-        let Some(times) = self.range() else { return Box::new(std::iter::empty()) };
-        let (asked, order) = (Rc::new(AskedIndex::default()), plan.before(times));
-        let turn = BlockTurn { block: Arc::clone(&self), asked: Rc::clone(&asked), times };
-        let (block, left) = (Arc::clone(&self), Rc::clone(&asked));
-        let list = move || block.in_turn(&plan, left.0.get().unwrap_or(&None));
-        let chunks = listed(budget, list).map(move |entry| {
-            let (order, chunk) = entry?;
-            let source = Source::from(Lies::Stored(Arc::clone(&self), chunk));
-            let chunk = Chunk { asked: Rc::clone(&asked), ..Chunk::new(self.stream(chunk), source) };
-            Ok((order, Turn::Chunk(chunk)))
-        });
-        Box::new(std::iter::once(Ok((order, Turn::Block(turn)))).chain(chunks))
+        self.cursor_of(None, plan, budget)
     }
 }
 
@@ -292,7 +238,7 @@ impl LogsHead {
 
 impl Segment<LogsPlan> for LogsHead {
     type Key = ChunkOrder;
-    type Item<'a> = Turn;
+    type Item<'a> = Chunk;
 
     fn may_match(&self, _: &LogsPlan) -> bool {
         self.records() > 0
@@ -306,7 +252,7 @@ impl Segment<LogsPlan> for LogsHead {
             let mut chunks = Vec::new();
             for (key, sources) in self.sources(|key| plan.passes_stream(&key.tenant, &key.labels)) {
                 for source in sources.into_iter().filter(|source| plan.overlaps(source.meta())) {
-                    chunks.push((plan.order(source.meta()), Turn::Chunk(Chunk::new(&key, source))));
+                    chunks.push((plan.order(source.meta()), Chunk::new(&key, source)));
                 }
             }
             chunks.sort_by_key(|(order, _)| *order);

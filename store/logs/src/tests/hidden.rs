@@ -64,8 +64,7 @@ fn check_told(views: &[BlockView<LogsEngine>], hidden: &Hidden, shown: &[OwnedLi
     let buckets = Buckets::new(SECOND, 0).unwrap();
     let cursors = views.iter().flat_map(|view| cursors([&view.block], &plan, &NoBudget));
     for entry in cursors.flat_map(|cursor| without(cursor, hidden.clone())) {
-        let Ok((_, turn)) = entry else { panic!("a chunk cannot be read") };
-        let Some(chunk) = turn.into_chunk() else { continue };
+        let Ok((_, chunk)) = entry else { panic!("a chunk cannot be read") };
         chunk.line_times(TimeRange::ALL, &mut |time| times.push(time)).unwrap();
         let all = chunk.templates(&plan, buckets, &mut |one| {
             *found.entry(format!("{:?}", one.text)).or_default() += one.lines;

@@ -244,3 +244,26 @@ fn many_chunks_are_counted_by_several_threads() {
     assert_eq!(counted(u64::MAX, 1).0.unwrap().len(), 1, "nothing is given after a break");
     assert!(matches!(counted(100, usize::MAX).0, Err(ReadError::Budget { limit: 100, .. })));
 }
+
+#[test]
+fn chunks_that_the_index_leaves_out_are_not_gone_through() {
+    struct Checks(std::sync::atomic::AtomicU64);
+    impl Budget for Checks {
+        fn check(&self) -> Result<(), ReadError> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        }
+        fn spend(&self, _: u64) -> Result<(), ReadError> {
+            Ok(())
+        }
+    }
+    let reads = Arc::new(Reads::default());
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, ..LogsOptions::default() });
+    let reader = reader(interleaved(&engine, (4, 50), &reads), Vec::new());
+    for (text, lines) in [("word77x", 1), ("nowhere", 0)] {
+        let (checks, mut collect) = (Checks(0.into()), Collect::default());
+        reader.visit(&contains(text), &checks, &mut collect).unwrap();
+        let checks = checks.0.into_inner();
+        assert!(collect.lines.len() == lines && checks < 40, "{text}: {checks} checks of 200 chunks");
+    }
+}
