@@ -113,10 +113,15 @@ fn of_many_chunks(engine: &LogsEngine, count: i64, reads: &Arc<Reads>) -> Vec<Bl
 
 /// So many of such blocks, whose lines take turns.
 fn interleaved(engine: &LogsEngine, (blocks, count): (i64, i64), reads: &Arc<Reads>) -> Vec<BlockView<LogsEngine>> {
-    (0..blocks).map(|block| of_chunks(engine, (block..blocks * count).step_by(blocks as usize), reads)).collect()
+    let of_block = |block: i64| (format!("block {block}"), (block..blocks * count).step_by(blocks as usize));
+    (0..blocks).map(|block| of_chunks(engine, of_block(block), reads)).collect()
 }
 
-fn of_chunks(engine: &LogsEngine, lines: impl Iterator<Item = i64>, reads: &Arc<Reads>) -> BlockView<LogsEngine> {
+fn of_chunks(
+    engine: &LogsEngine,
+    (path, lines): (String, impl Iterator<Item = i64>),
+    reads: &Arc<Reads>,
+) -> BlockView<LogsEngine> {
     let (head, mut count) = (engine.head(), 0);
     for i in lines {
         count += 1;
@@ -124,7 +129,7 @@ fn of_chunks(engine: &LogsEngine, lines: impl Iterator<Item = i64>, reads: &Arc<
         insert(&head, i as u64, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", format!("p{i:04}"))]), lines }]);
     }
     let built = head.build().unwrap().remove(0);
-    let blob = Slow(MemoryBlob::new("block", built.data.encode(Kind::Logs)), Arc::clone(reads));
+    let blob = Slow(MemoryBlob::new(path, built.data.encode(Kind::Logs)), Arc::clone(reads));
     let block = Arc::new(engine.open(Arc::new(blob)).unwrap());
     let view = BlockView::<LogsEngine> { summary: built.summary, block, hidden: Default::default() };
     assert_eq!(LogsBlock::chunks(&view.block), count);
@@ -261,6 +266,8 @@ fn chunks_that_the_index_leaves_out_are_not_gone_through() {
     let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, ..LogsOptions::default() });
     let reader = reader(interleaved(&engine, (4, 50), &reads), Vec::new());
     for (text, lines) in [("word77x", 1), ("nowhere", 0)] {
+        // What indexes are asked for is in memory then.
+        visit(&reader, &contains(text));
         let (checks, mut collect) = (Checks(0.into()), Collect::default());
         reader.visit(&contains(text), &checks, &mut collect).unwrap();
         let checks = checks.0.into_inner();
