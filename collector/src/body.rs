@@ -69,12 +69,14 @@ pub(crate) fn content_encoding(headers: &HeaderMap) -> String {
     encoding.map_or("?", str::trim).to_owned()
 }
 
-/// Undoes an encoding: none, `identity`, `gzip` (also `x-gzip`), `deflate` (zlib), `zstd`. At most `limit` bytes come out.
+/// Undoes an encoding: none, `identity`, `gzip` (also `x-gzip`), `deflate` (zlib, or without its header as Loki and others have it), `zstd`.
+/// At most `limit` bytes come out.
 pub(crate) fn decode_content(encoding: &str, bytes: Bytes, limit: usize, admission: &Admission) -> Result<Bytes, PushError> {
     match encoding {
         "" | "identity" => Ok(bytes),
         "gzip" | "x-gzip" => bounded(flate2::read::MultiGzDecoder::new(&bytes[..]), "gzip", limit, admission),
-        "deflate" => bounded(flate2::read::ZlibDecoder::new(&bytes[..]), "deflate", limit, admission),
+        "deflate" if is_zlib(&bytes) => bounded(flate2::read::ZlibDecoder::new(&bytes[..]), "deflate", limit, admission),
+        "deflate" => bounded(flate2::read::DeflateDecoder::new(&bytes[..]), "deflate", limit, admission),
         "zstd" => {
             let decoder = zstd::stream::read::Decoder::new(&bytes[..]).and_then(|mut decoder| {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
@@ -87,6 +89,12 @@ pub(crate) fn decode_content(encoding: &str, bytes: Bytes, limit: usize, admissi
         }
         other => Err(PushError::Unsupported(format!("content encoding {other:?} is not one of identity, gzip, deflate, zstd"))),
     }
+}
+
+/// Whether zlib's header stands there (RFC 1950): method 8, and a multiple of 31. A bare stream that begins so would be a stored block whose
+/// padding is not zero.
+fn is_zlib(bytes: &[u8]) -> bool {
+    bytes.len() >= 2 && bytes[0] & 0x0f == 8 && (u16::from(bytes[0]) << 8 | u16::from(bytes[1])).is_multiple_of(31)
 }
 
 fn bounded(mut reader: impl Read, what: &'static str, limit: usize, admission: &Admission) -> Result<Bytes, PushError> {

@@ -1,4 +1,5 @@
 //! `POST /loki/api/v1/push`: protobuf with snappy, and JSON, either with `Content-Encoding`. 204 once the bus has it.
+//! Whatever does not call itself JSON is read as protobuf, as Loki reads it: clients name that one in several ways.
 //!
 //! Refusals as the field knows them: no streams 422, a stream with the labels `{}` 400, a stream without values is fine.
 //! A line whose timestamp is older than what is kept, or too far ahead, is refused with Loki's 400 and its words; the other
@@ -24,6 +25,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use weir_access::{Needs, Routes, Telemetry, Verb};
+use weir_model::clip;
 #[cfg(test)]
 use weir_model::log::LogBatch;
 use weir_model::signal::Signal;
@@ -68,30 +70,32 @@ fn decode(context: &PushContext, admission: &Admission, headers: &HeaderMap, byt
     let limit = context.config.decompressed_max.to_usize();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = content_type.split(';').next().unwrap_or("").trim();
-    let taken = match media_type {
-        "application/json" => {
-            let bytes = body::decode_content(&body::content_encoding(headers), bytes, limit, admission)?;
-            admission.body_is(bytes.len());
-            admission.charge(json_size::decoded_bytes(&bytes, json::ENTRY_BYTES))?;
-            json::sections(context, admission, &bytes)?
-        }
-        "" | "application/x-protobuf" => {
-            // Promtail says nothing of snappy, others name it as the content encoding.
-            let named = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "snappy");
-            let encoding = if named { String::new() } else { body::content_encoding(headers) };
-            let bytes = body::decode_content(&encoding, bytes, limit, admission)?;
-            let bytes = body::decode_snappy(&bytes, limit, admission)?;
-            admission.body_is(bytes.len());
-            protobuf::sections(context, admission, &bytes)?
-        }
-        other => {
-            return Err(PushError::Unsupported(format!(
-                "content type {other:?} is neither application/json nor application/x-protobuf"
-            )));
-        }
+    // Promtail says nothing of snappy, others name it as the content encoding; JSON so named is JSON all the same.
+    let named = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "snappy");
+    let encoding = if named { String::new() } else { body::content_encoding(headers) };
+    let bytes = body::decode_content(&encoding, bytes, limit, admission)?;
+    let taken = if media_type.eq_ignore_ascii_case("application/json") {
+        admission.body_is(bytes.len());
+        admission.charge(json_size::decoded_bytes(&bytes, json::ENTRY_BYTES))?;
+        json::sections(context, admission, &bytes)?
+    } else {
+        let bytes = body::decode_snappy(&bytes, limit, admission).map_err(|error| told_of(media_type, error))?;
+        admission.body_is(bytes.len());
+        protobuf::sections(context, admission, &bytes)?
     };
     admission.settle(taken.sections.iter().map(|section| section.batch.weight()).sum());
     Ok(taken)
+}
+
+/// What is no snappy may be JSON without its name.
+fn told_of(media_type: &str, error: PushError) -> PushError {
+    match error {
+        PushError::Malformed(text) => PushError::Malformed(format!(
+            "{text}; content type {:?} is read as protobuf with snappy, JSON needs application/json",
+            clip(media_type)
+        )),
+        error => error,
+    }
 }
 
 /// Sections of a request, without its transport.

@@ -98,8 +98,20 @@ async fn loki() {
     server.check(path, r#"{"streams":[{"stream":{},"values":[["1","x"]]}]}"#, 400, "at least one label").await;
     server.check(path, r#"{"streams":[{"stream":{"a":"b"},"values":[["soon","x"]]}]}"#, 400, "nanoseconds").await;
     server.check(path, "{", 400, "json").await;
-    assert_eq!(server.post(path, "text/plain", "", "x").await.0, 415);
+    let (status, text) = server.post(path, "text/plain", "", good).await;
+    assert!(status == 400 && text.contains("JSON needs application/json"), "{status} {text}");
+    assert_eq!(server.post(path, "Application/JSON; charset=utf-8", "", good).await.0, 204);
+    let empty = snap::raw::Encoder::new().compress_vec(&[0x0a, 9, 0x0a, 7, b'{', b'a', b'=', b'"', b'b', b'"', b'}']).unwrap();
+    for kind in ["", "application/protobuf", "application/octet-stream", "text/plain"] {
+        assert_eq!(server.post(path, kind, "", empty.clone()).await.0, 204, "{kind}");
+    }
     assert_eq!(server.post(path, "application/json", "gzip", gzip(good.as_bytes())).await.0, 204);
+    let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    raw.write_all(good.as_bytes()).unwrap();
+    assert_eq!(server.post(path, "application/json", "deflate", raw.finish().unwrap()).await.0, 204);
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    zlib.write_all(good.as_bytes()).unwrap();
+    assert_eq!(server.post(path, "application/json", "deflate", zlib.finish().unwrap()).await.0, 204);
     assert_eq!(server.post(path, "application/json", "", vec![b' '; 10_001]).await.0, 413);
     assert_eq!(server.post(path, "application/json", "gzip", gzip(&[b' '; 20_001])).await.0, 413);
     assert_eq!(server.post(path, "application/x-protobuf", "", "\u{1}nonsense").await.0, 400);
