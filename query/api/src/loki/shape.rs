@@ -28,12 +28,12 @@ pub(super) fn streams(out: &mut Text<'_>, entries: &[Entry], categorize: bool) -
 }
 
 /// The same as a value, for a message of a tail.
-pub(super) fn streams_json(entries: &[Entry]) -> Json {
+pub(super) fn streams_json(entries: &[Entry], categorize: bool) -> Json {
     let one = |(labels, entries): (&LabelSet, Vec<&Entry>)| {
-        let values: Vec<Json> = entries.into_iter().map(|entry| value(entry, false)).collect();
+        let values: Vec<Json> = entries.into_iter().map(|entry| value(entry, categorize)).collect();
         json!({"stream": labels.to_json(), "values": values})
     };
-    grouped(entries, false).into_iter().map(one).collect()
+    grouped(entries, categorize).into_iter().map(one).collect()
 }
 
 fn grouped(entries: &[Entry], categorize: bool) -> BTreeMap<&LabelSet, Vec<&Entry>> {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use axum::Extension;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use super::super::error::ApiError;
 use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::{HOUR, Params};
 use super::super::{Api, READ_LOGS, TAIL_LOGS};
-use super::query::limit_of;
+use super::query::{limit_of, wants_categories};
 use super::{LokiError, shape};
 use crate::call::Call;
 
@@ -37,8 +38,10 @@ pub(super) async fn tail(
     granted: Granted,
     Extension(access): Extension<Access>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    headers: HeaderMap,
     params: Params,
 ) -> Result<Response, LokiError> {
+    let categorize = wants_categories(&headers);
     let delay = params.number("delay_for", 0)?;
     if delay > DELAY_SECONDS_MAX {
         return Err(format!("parameter delay_for: at most {DELAY_SECONDS_MAX} seconds").into());
@@ -53,7 +56,7 @@ pub(super) async fn tail(
     let kept = (api.tail_timing, api.counters.clone(), held, places);
     let step = move || {
         let arrived = feed.due(Instant::now());
-        (!arrived.lines.is_empty() || arrived.dropped > 0).then(|| message(&arrived).to_string())
+        (!arrived.lines.is_empty() || arrived.dropped > 0).then(|| message(&arrived, categorize).to_string())
     };
     Ok(bounded(upgrade).on_upgrade(move |socket| follow(socket, kept, step)))
 }
@@ -141,8 +144,11 @@ impl Feed {
 }
 
 /// One message of the tail.
-pub(super) fn message(arrived: &Arrived) -> Json {
-    let mut message = json!({"streams": shape::streams_json(&arrived.lines)});
+fn message(arrived: &Arrived, categorize: bool) -> Json {
+    let mut message = json!({"streams": shape::streams_json(&arrived.lines, categorize)});
+    if categorize {
+        message["encodingFlags"] = json!(["categorize-labels"]);
+    }
     if arrived.dropped > 0 {
         let at = arrived.lines.first().map_or(0, |line| line.source.timestamp / SECOND * SECOND);
         message["dropped_entries"] =
@@ -187,9 +193,14 @@ mod tests {
         assert_eq!((first.lines.len(), first.dropped), (0, 3), "the lines wait for their delay");
         assert!(load.used() > 0 && load.used() == feed.waiting_bytes, "{}", load.used());
         let second = feed.due(begin + Duration::from_secs(2));
-        assert_eq!(message(&second), json!({"streams": [{"stream": {"a": "b"}, "values": [["8", "<early>"], ["9", "<late>"]]}]}));
+        assert_eq!(
+            message(&second, false),
+            json!({"streams": [{"stream": {"a": "b"}, "values": [["8", "<early>"], ["9", "<late>"]]}]})
+        );
         assert_eq!((load.used(), feed.waiting_bytes), (0, 0));
         let dropped = json!({"streams": [], "dropped_entries": [{"labels": {"weir_dropped_lines": "3"}, "timestamp": "0"}]});
-        assert_eq!(message(&first), dropped);
+        assert_eq!(message(&first, false), dropped);
+        let apart = json!([{"stream": {"a": "b"}, "values": [["8", "<early>", {}], ["9", "<late>", {}]]}]);
+        assert_eq!(message(&second, true), json!({"streams": apart, "encodingFlags": ["categorize-labels"]}));
     }
 }
