@@ -73,6 +73,15 @@ fn log_query(params: &Params) -> Result<(String, LogExpr), LokiError> {
     }
 }
 
+/// How many are wanted: `limit`, which was called `field_limit` once.
+fn fields_limit(params: &Params) -> Result<usize, String> {
+    let name = if params.get("limit").is_some() { "limit" } else { "field_limit" };
+    match params.number(name, FIELDS_DEFAULT)? {
+        0 => Err("limit must be a positive value".into()),
+        limit => Ok(limit),
+    }
+}
+
 /// The fields of the newest `line_limit` lines.
 fn newest_fields(
     (api, scope): (&Api, &Scope),
@@ -91,7 +100,7 @@ fn newest_fields(
 /// `/detected_fields`
 pub(super) async fn detected_fields(api: Call, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let limit = params.number("limit", FIELDS_DEFAULT)?;
+        let limit = fields_limit(&params)?;
         let found = newest_fields((api, &granted.scope), &params, budget)?;
         let one = |(name, field): (&String, &Field)| {
             let parsers = if field.parsers.is_empty() { Json::Null } else { json!(field.parsers) };
@@ -116,7 +125,7 @@ pub(super) async fn field_values(
     params: Params,
 ) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let limit = params.number("limit", FIELDS_DEFAULT)?;
+        let limit = fields_limit(&params)?;
         let found = newest_fields((api, &granted.scope), &params, budget)?;
         let values: Vec<&String> = found.value.get(&name).into_iter().flat_map(|field| &field.values).take(limit).collect();
         Ok(Reply::json(budget, &json!({"values": values, "limit": limit}), Some(found.coverage))?)

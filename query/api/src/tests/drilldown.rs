@@ -69,7 +69,10 @@ async fn labels_and_fields_are_detected() {
         field("user", "string", 1, Value::Null),
     ];
     assert_eq!(body, json!({"fields": expected, "limit": 1000}));
-    assert_eq!(answer(&format!("detected_fields?{ALL}&limit=1")).await["fields"], json!([expected[0]]));
+    for limit in ["limit=1", "field_limit=1", "limit=1&field_limit=3"] {
+        assert_eq!(answer(&format!("detected_fields?{ALL}&{limit}")).await["fields"], json!([expected[0]]), "{limit}");
+    }
+    assert_eq!(ask(&format!("detected_fields?{ALL}&limit=0")).await.text(), "limit must be a positive value");
     let values = answer(&format!("detected_field/code/values?{ALL}")).await;
     assert_eq!(values, json!({"values": ["200", "500"], "limit": 1000}));
     let newest = answer(&format!("detected_field/code/values?{ALL}&line_limit=1")).await;
