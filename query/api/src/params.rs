@@ -132,3 +132,10 @@ impl Params {
 
 /// The default range of Loki's API and of ours.
 pub(crate) const HOUR: i64 = 3600 * SECOND;
+
+/// 11000 → `11,000`
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let grouped: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|part| std::str::from_utf8(part).ok()).collect();
+    grouped.join(",")
+}

@@ -16,7 +16,7 @@ use weir_model::scope::Scope;
 use weir_model::select::{Coverage, ReadError};
 use weir_model::time::{SECOND, TimeRange};
 
-use super::super::params::{HOUR, Params};
+use super::super::params::{HOUR, Params, thousands};
 use super::super::reply::{Reply, Text};
 use super::super::{Api, coverage_header};
 use super::{LokiError, shape};
@@ -137,7 +137,7 @@ pub(super) fn limit_of(api: &Api, limit: usize) -> Result<usize, QueryError> {
     let most = api.config.lines_max;
     if limit > most {
         return Err(QueryError::Bad(format!(
-            "max entries limit per query exceeded, limit > max_entries_limit ({limit} > {most}, query.lines_max)"
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {most}): query.lines_max is {most}"
         )));
     }
     if limit == 0 { Err(QueryError::Bad("limit must be a positive value".into())) } else { Ok(limit) }
@@ -165,13 +165,15 @@ pub(super) fn steps(range: TimeRange, step: Option<i64>, points_max: u64) -> Res
             "parameter step: zero or negative query resolution step widths are not accepted. Try a positive integer".into()
         );
     }
-    let count = span as u64 / step as u64 + 1;
+    // As Loki and Prometheus count: one point more than there are steps is allowed.
+    let count = span as u64 / step as u64;
     if count > points_max {
         return Err(format!(
-            "exceeded maximum resolution of {points_max} points per time series ({count}). Try increasing the value of the step parameter"
+            "exceeded maximum resolution of {} points per time series. Try increasing the value of the step parameter ({count} points)",
+            thousands(points_max)
         ));
     }
-    Ok(Steps { start: range.start, step, count: count as usize })
+    Ok(Steps { start: range.start, step, count: count as usize + 1 })
 }
 
 /// `/format_query`

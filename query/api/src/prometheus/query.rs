@@ -16,6 +16,7 @@ use super::Api;
 use super::answer::{ApiError, Success, write_output};
 use super::params::Params;
 use crate::call::Call;
+use crate::params::thousands;
 
 /// `GET|POST query?query&time&timeout&lookback_delta&limit&stats`
 pub(super) async fn instant(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
@@ -163,11 +164,4 @@ impl Budget for Until<'_> {
     fn release(&self, bytes: u64) {
         self.budget.release(bytes);
     }
-}
-
-/// 11000 → `11,000`
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let grouped: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|part| std::str::from_utf8(part).ok()).collect();
-    grouped.join(",")
 }

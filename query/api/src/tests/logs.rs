@@ -174,14 +174,15 @@ async fn bad_requests_are_400_in_plain_text() {
     check(format!("query_range?query={selector}&start=soon"), time).await;
     check(format!("query_range?query={selector}&direction=up"), "parameter direction: \"up\" is neither forward nor backward")
         .await;
-    let limit = "max entries limit per query exceeded, limit > max_entries_limit (50001 > 50000, query.lines_max)";
+    let limit =
+        "max entries limit per query exceeded, limit > max_entries_limit_per_query (50001 > 50000): query.lines_max is 50000";
     check(format!("query_range?query={selector}&limit=50001&start=0&end=1"), limit).await;
     check(format!("query_range?query={selector}&limit=0&start=0&end=1"), "limit must be a positive value").await;
     let step = "parameter step: zero or negative query resolution step widths are not accepted. Try a positive integer";
     check(format!("query_range?query=rate({selector}%5B1m%5D)&start=0&end=50&step=0"), step).await;
-    let points =
-        "exceeded maximum resolution of 11000 points per time series (50001). Try increasing the value of the step parameter";
+    let points = "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter (50000 points)";
     check(format!("query_range?query=rate({selector}%5B1m%5D)&start=0&end=50&step=0.001"), points).await;
+    assert_eq!(ask("query_range?query=1&start=0&end=11000&step=1").await.status, 200, "11,000 steps are 11,001 points");
     let interval = "parameter interval: not a duration: \"often\" (for instance 90s, 5m, 1h30m, 7d)";
     check(format!("query_range?query={selector}&interval=often&start=0&end=5"), interval).await;
     for path in ["query?query=1&shards=0_of_2", "query_range?query=1&start=0&end=1&shards=0_of_2"] {
