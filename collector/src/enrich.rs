@@ -21,7 +21,7 @@ pub fn named_context<'a>(metadata: impl Iterator<Item = (&'a str, &'a str)> + Cl
 }
 
 /// What `read` makes of the value that has the first of these names, of those that it makes something of.
-pub(crate) fn first_named<'a, T>(
+fn first_named<'a, T>(
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
     names: &[&str],
     read: impl Fn(&'a str) -> Option<T>,

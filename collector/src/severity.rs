@@ -4,17 +4,28 @@
 use memchr::{memchr, memchr_iter, memmem};
 use weir_model::log::{SEVERITY_CRITICAL, replace_colours, severity_of_name};
 
-use crate::enrich::first_named;
-
 /// A level's word stands at the head of a line or not at all.
 const WORD_HEAD: usize = 128;
 /// A level's field may stand behind many others.
 const FIELD_HEAD: usize = 4096;
 
 /// What fields with a level are called, in JSON and logfmt, in any case.
-const FIELDS: [&str; 8] = ["level", "severity", "lvl", "log.level", "severity_text", "severitytext", "levelname", "@l"];
-/// What labels and structured metadata with a level are called.
-const LABELS: [&str; 7] = ["detected_level", "level", "severity", "lvl", "log_level", "severity_text", "levelname"];
+const FIELDS: [&str; 11] = [
+    "level",
+    "severity",
+    "lvl",
+    "log.level",
+    "log_level",
+    "loglevel",
+    "severity_text",
+    "severitytext",
+    "levelname",
+    "@l",
+    "@level",
+];
+/// What labels and structured metadata with a level are called, in any case.
+const LABELS: [&str; 9] =
+    ["detected_level", "level", "severity", "lvl", "log_level", "loglevel", "severity_text", "severitytext", "levelname"];
 
 /// OpenTelemetry's severity number, 0 when the line does not say. A JSON object says it in a field. Other lines, in this
 /// order: syslog's `<11>`, klog's `I0102 ` and its like, logfmt's `level=`, a word such as ` INFO ` or `[error]`, a JSON
@@ -30,7 +41,9 @@ pub fn of_line(line: &[u8]) -> u8 {
 
 /// What labels or structured metadata say.
 pub fn of_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<u8> {
-    first_named(labels, &LABELS, |value| severity_of_name(value.as_bytes()))
+    let rank = |name: &str| LABELS.iter().position(|known| known.eq_ignore_ascii_case(name));
+    let ranked = labels.filter_map(|(name, value)| Some((rank(name)?, severity_of_name(value.as_bytes())?)));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, severity)| severity)
 }
 
 fn of_text(head: &[u8], words: &[u8]) -> u8 {
@@ -166,7 +179,10 @@ mod tests {
         check(r#"{"severity": "ERROR"}"#, 17);
         check(r#"{"SeverityText" : "Critical"}"#, SEVERITY_CRITICAL);
         check(r#"{"level":30,"pid":1}"#, 9);
-        check(r#"{"loglevel":"error","a":1}"#, 0);
+        check(r#"{"logLevel":"error","a":1}"#, 17);
+        check(r#"{"@level":"error","a":1}"#, 17);
+        check(r#"{"loglevels":"error","a":1}"#, 0);
+        check("LOG_LEVEL=warn msg=x", 13);
         check(r#"{"msg":"level: error"}"#, 0);
         check(r#"{"msg":"say \"level\":\"error\"","level":"info"}"#, 9);
         check(&format!(r#"{{"msg":"{}","level":"error"}}"#, "x".repeat(2000)), 17);
@@ -228,6 +244,10 @@ mod tests {
         let said = |name: &str, value: &str| of_labels([("app", "error"), (name, value)].into_iter());
         assert_eq!(said("level", "ERROR"), Some(17));
         assert_eq!(said("severity_text", "Warn"), Some(13));
+        for name in ["LEVEL", "Level", "SEVERITY", "SeverityText", "logLevel"] {
+            assert_eq!(said(name, "error"), Some(17), "{name}");
+        }
+        assert_eq!(of_labels([("Level", "info"), ("DETECTED_LEVEL", "warn")].into_iter()), Some(13), "the surest name counts");
         assert_eq!(said("level", "high"), None);
         assert_eq!(said("floor", "info"), None);
     }
