@@ -94,8 +94,12 @@ async fn loki() {
     server.check(path, good, 204, "").await;
     assert_eq!(server.lines(), ["one", "two"], "the second attempt is known by its digest");
     server.check(path, r#"{"streams":[{"stream":{"a":"b"},"values":[]}]}"#, 204, "").await;
-    server.check(path, r#"{"streams":[]}"#, 422, "no streams").await;
-    server.check(path, r#"{"streams":[{"stream":{},"values":[["1","x"]]}]}"#, 400, "at least one label").await;
+    let required = "error at least one valid stream is required for ingestion";
+    for none in [r#"{"streams":[]}"#, r#"{"streams":null}"#, "{}"] {
+        server.check(path, none, 422, required).await;
+    }
+    let none = "error at least one label pair is required per stream";
+    server.check(path, r#"{"streams":[{"stream":{},"values":[["1","x"]]}]}"#, 400, none).await;
     server.check(path, r#"{"streams":[{"stream":{"a":"b"},"values":[["soon","x"]]}]}"#, 400, "nanoseconds").await;
     server.check(path, "{", 400, "json").await;
     let (status, text) = server.post(path, "text/plain", "", good).await;

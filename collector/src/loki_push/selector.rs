@@ -1,7 +1,8 @@
-//! Stream labels as Loki's protobuf writes them: `{name="value", other="…"}`. Pure.
+//! Stream labels as Loki's protobuf writes them: `{name="value", other="…"}`; a name that Prometheus would quote (`"a.b"`) is quoted, and
+//! normalised here. Pure.
 
 use weir_model::clip;
-use weir_model::label::{Labels, is_label_name};
+use weir_model::label::{Labels, is_label_name, normalise_label_name};
 use weir_model::selector::unquote;
 
 /// Labels of a selector with equality only. Errors say what stands where.
@@ -11,13 +12,9 @@ pub(super) fn parse(text: &str) -> Result<Labels, String> {
     let mut pairs = Vec::new();
     let mut rest = inner.trim();
     while !rest.is_empty() {
-        let (name, tail) = rest.split_once('=').ok_or_else(|| format!("expected name=\"value\" at {:?}", clip(rest)))?;
-        let name = name.trim();
-        if !is_label_name(name) {
-            return Err(format!("not a label name: {:?}", clip(name)));
-        }
+        let (name, tail) = name(rest)?;
         let (value, tail) = unquote(tail.trim_start()).ok_or_else(|| format!("value of {name} is not a quoted string"))?;
-        pairs.push((name.to_owned(), value));
+        pairs.push((name, value));
         rest = tail.trim_start();
         match rest.strip_prefix(',') {
             Some(tail) => rest = tail.trim_start(),
@@ -26,6 +23,22 @@ pub(super) fn parse(text: &str) -> Result<Labels, String> {
         }
     }
     Ok(Labels::from_pairs(pairs))
+}
+
+/// The name before the next `=`, and what follows that.
+fn name(rest: &str) -> Result<(String, &str), String> {
+    let expected = || format!("expected name=\"value\" at {:?}", clip(rest));
+    if rest.starts_with('"') {
+        let (name, tail) = unquote(rest).ok_or_else(expected)?;
+        let tail = tail.trim_start().strip_prefix('=').ok_or_else(expected)?;
+        if name.is_empty() {
+            return Err("a label name is empty".into());
+        }
+        return Ok((normalise_label_name(&name).into_owned(), tail));
+    }
+    let (name, tail) = rest.split_once('=').ok_or_else(expected)?;
+    let name = name.trim();
+    if is_label_name(name) { Ok((name.to_owned(), tail)) } else { Err(format!("not a label name: {:?}", clip(name))) }
 }
 
 #[cfg(test)]
@@ -49,6 +62,9 @@ mod tests {
         check(r#"{a-b="1"}"#, "not a label name");
         check(r#"{a="\q"}"#, "not a quoted string");
         check(r#"{a="\"#, "expected {name");
+        check(r#"{"a.b" = "1", c="="}"#, r#"{a_b="1", c="="}"#);
+        check(r#"{"a"}"#, "expected name");
+        check(r#"{""="1"}"#, "empty");
     }
 
     /// Read by loops: on a small stack, what is long is labels or an error.

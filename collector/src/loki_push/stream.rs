@@ -35,7 +35,9 @@ impl Taken {
     /// Of a request of so many streams and lines. Errors when there are none, or too many.
     pub fn begin(context: &PushContext, streams: usize, entries: usize) -> Result<Self, PushError> {
         if streams == 0 {
-            return Err(PushError::Empty("no streams in the request".into()));
+            return Err(PushError::Empty(
+                "error at least one valid stream is required for ingestion: there are no streams in the request".into(),
+            ));
         }
         let limit = context.config.records_max;
         if entries > limit {
@@ -109,7 +111,7 @@ impl<'a> StreamBuilder<'a> {
     ) -> Result<Option<Self>, PushError> {
         let (count, limit) = (labels.len(), context.config.labels_max);
         if count == 0 {
-            return Err(PushError::Malformed("a stream needs at least one label, got {}".into()));
+            return Err(PushError::Malformed("error at least one label pair is required per stream: got {}".into()));
         }
         if count > limit {
             return Err(PushError::Malformed(format!("stream with {count} labels (limit push.labels_max is {limit})")));

@@ -121,6 +121,29 @@ fn the_same_lines_have_the_same_digest_whatever_else_was_pushed() {
     }
 }
 
+/// Hand-written clients send it, and Loki takes it.
+#[test]
+fn json_that_is_not_quite_lokis_is_read_as_loki_reads_it() {
+    let bench = bench(PushConfig::default());
+    let line = |body: &str| body.replace("NOW", &format!("{NOW}000000000"));
+    let stream = r#"{"port":80,"tls":true,"zone":null,"ratio":1.50,"app":"x"}"#;
+    let entries = r#"[["NOW"],["NOW","one",{"a":"b"},"more"],["NOW","two",{},{"a":[1]}]]"#;
+    let text =
+        line(&format!(r#"{{"streams":[{{"stream":{stream},"values":{entries}}},{{"stream":{{"a":"b"}},"values":null}}]}}"#));
+    let found = bench.loki("application/json", text.into()).unwrap();
+    let batch = &found[0].batch;
+    assert_eq!((found.len(), batch.stream.to_string().as_str()), (1, r#"{app="x", port="80", ratio="1.5", tls="true"}"#));
+    assert_eq!(batch.iter().map(|line| line.body).collect::<Vec<_>>(), [&b""[..], b"one", b"two"]);
+    let mut bytes = line(r#"{"streams":[{"stream":{"a":"b"},"values":[["NOW","x?y"]]}]}"#).into_bytes();
+    *bytes.iter_mut().find(|byte| **byte == b'?').unwrap() = 0xff;
+    let found = bench.loki("application/json", bytes.into()).unwrap();
+    assert_eq!(found[0].batch.get(0).body, "x\u{fffd}y".as_bytes());
+    for wrong in [r#"{"a":{"b":"c"}}"#, r#"{"a":["b"]}"#, "null"] {
+        let text = line(&format!(r#"{{"streams":[{{"stream":{wrong},"values":[["NOW","x"]]}}]}}"#));
+        assert!(matches!(bench.loki("application/json", text.into()), Err(PushError::Malformed(_))), "{wrong}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     let bench = bench(PushConfig { labels_max: 3, records_max: 2, ..PushConfig::default() });
