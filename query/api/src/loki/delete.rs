@@ -16,6 +16,7 @@ use weir_model::wire::Kind;
 
 use super::super::deletions::{accept, failure, tenant, told};
 use super::super::params::Params;
+use super::shape::seconds;
 use super::{Api, LokiError};
 
 /// What of a query may say which lines are deleted: its selector and line filters.
@@ -35,6 +36,7 @@ fn asked(query: &str) -> Result<DeletionQuery, String> {
 /// `POST`, `PUT`.
 pub(super) async fn create(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let own = tenant(&granted)?.to_owned();
+    let query = params.get("query").ok_or_else(|| "query not set".to_owned())?.to_owned();
     let now = (api.clock)();
     let start = params.time("start")?.ok_or_else(|| "start time not set".to_owned())?;
     let end = params.time("end")?.unwrap_or(now);
@@ -42,13 +44,12 @@ pub(super) async fn create(State(api): State<Arc<Api>>, granted: Granted, params
         return Err("deletes in the future are not allowed".to_owned().into());
     }
     if start >= end {
-        return Err("start time can't be greater than end time".to_owned().into());
+        return Err("start time can't be greater than or equal to end time".to_owned().into());
     }
     // Loki parts a request by it to bound its work. Here a block is rewritten at a time, whatever the range.
     if params.duration("max_interval")?.is_some_and(|interval| interval <= 0) {
         return Err("parameter max_interval is not above 0".to_owned().into());
     }
-    let query = params.need("query")?.to_owned();
     let parsed = tokio::task::spawn_blocking(move || asked(&query)).await.map_err(|error| error.to_string())??;
     let id = accept(&api, (&own, &[Kind::Logs]), (parsed, TimeRange { start, end }), true).await?;
     Ok(told(StatusCode::NO_CONTENT, &id))
@@ -60,8 +61,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>, granted: Granted) -> Resul
     Ok(Json(known.iter().filter(|known| known.is_listed((api.clock)())).map(shape).collect()))
 }
 
+/// Times are whole numbers where they are whole: logcli reads no other.
 fn shape(known: &DeletionStatus) -> Value {
-    let seconds = |nanos: i64| nanos as f64 / 1e9;
     let request = &known.request;
     json!({
         "request_id": request.id,
