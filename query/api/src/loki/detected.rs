@@ -18,10 +18,10 @@ use weir_model::time::SECOND;
 use super::super::Api;
 use super::super::params::{HOUR, Params};
 use super::super::reply::Reply;
-use super::LokiError;
 use super::names::{NAMES_RANGE, matchers, streams, success};
 use super::query::{limit_of, steps};
 use super::volume::whole_step;
+use super::{LokiError, query_of};
 use crate::call::Call;
 
 /// Labels that are shown whatever their values look like, as in Loki.
@@ -137,7 +137,7 @@ pub(super) async fn field_values(
 pub(super) async fn pattern_counts(api: Call, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
-        let query = params.need("query")?;
+        let query = query_of(&params)?;
         let Expr::Log(log) = parse_open(query)? else {
             return Err("patterns are of lines: a metric query has none".to_owned().into());
         };

@@ -23,8 +23,10 @@ use std::sync::Arc;
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use weir_access::{Needs, Routes};
+use weir_logql::{ParseError, parse};
 
 use super::error::{ApiError, with_retry};
+use super::params::Params;
 use super::{ADMIN_LOGS, Api, LOG_RULES, READ_LOGS, TAIL_LOGS};
 
 /// Its routes.
@@ -65,6 +67,14 @@ pub(super) struct LokiError(ApiError);
 impl<T: Into<ApiError>> From<T> for LokiError {
     fn from(failure: T) -> Self {
         Self(failure.into())
+    }
+}
+
+/// The query, which has to be there. Where it is not, the error is that of an empty one, which clients know for one of the query.
+pub(super) fn query_of(params: &Params) -> Result<&str, ParseError> {
+    match params.get("query") {
+        Some(query) => Ok(query),
+        None => parse("").map(|_| ""),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json_, json};
 use weir_access::Granted;
 use weir_budget::RequestBudget;
@@ -19,7 +19,7 @@ use weir_model::time::{SECOND, TimeRange};
 use super::super::params::{HOUR, Params, thousands};
 use super::super::reply::{Reply, Text};
 use super::super::{Api, coverage_header};
-use super::{LokiError, shape};
+use super::{LokiError, query_of, shape};
 use crate::call::Call;
 
 /// Loki's default for `limit`.
@@ -34,7 +34,7 @@ pub(super) async fn instant(api: Call, granted: Granted, params: Params) -> Resu
         let begun = Instant::now();
         params.refuse(&UNSUPPORTED)?;
         // An `interval` is of lines, here and with a metric query below.
-        let query = params.need("query")?;
+        let query = query_of(&params)?;
         let at = params.time("time")?.unwrap_or((api.clock)());
         let expr = parse(query)?;
         if matches!(expr, Expr::Log(_)) {
@@ -56,7 +56,7 @@ pub(super) async fn range(api: Call, granted: Granted, headers: HeaderMap, param
     let work = move |api: &Api, budget: &RequestBudget| {
         params.refuse(&UNSUPPORTED)?;
         let range = params.range((api.clock)(), HOUR)?;
-        match parse(params.need("query")?)? {
+        match parse(query_of(&params)?)? {
             Expr::Log(log) => log_query((api, &granted.scope), &params, &log, range, categorize, budget),
             expr => metric_query((api, &granted.scope), &params, &expr, range, budget),
         }
@@ -80,7 +80,7 @@ fn log_query(
         newest_first: params.newest_first()?,
         detected_level: api.config.detected_level,
     };
-    let (query, interval) = (params.need("query")?, params.duration("interval")?.unwrap_or(0));
+    let (query, interval) = (query_of(params)?, params.duration("interval")?.unwrap_or(0));
     let answer = match interval {
         0 => lines(&*api.logs, query, log, &options, budget)?,
         _ => spaced_lines(&*api.logs, query, log, &options, interval, budget)?,
@@ -100,7 +100,7 @@ fn metric_query(
 ) -> Result<Reply, LokiError> {
     let begun = Instant::now();
     let steps = steps(range, params.duration("step")?, api.config.points_max)?;
-    let answer = metric(&*api.logs, params.need("query")?, expr, &metric_options((api, scope), steps), budget)?;
+    let answer = metric(&*api.logs, query_of(params)?, expr, &metric_options((api, scope), steps), budget)?;
     let mut text = open(budget)?;
     shape::matrix(&mut text, answer.value, steps)?;
     close(text, answer.coverage, &shape::stats(answer.stats, None, begun.elapsed(), budget.waited))
@@ -176,11 +176,17 @@ pub(super) fn steps(range: TimeRange, step: Option<i64>, points_max: u64) -> Res
     Ok(Steps { start: range.start, step, count: count as usize + 1 })
 }
 
-/// `/format_query`
+/// `/format_query`: the one call whose errors are JSON.
 pub(super) async fn format(api: Call, params: Params) -> Result<Response, LokiError> {
     let work = move |_: &Api, budget: &RequestBudget| {
-        let expr = parse(params.need("query")?)?;
+        let expr = parse(query_of(&params)?)?;
         Ok(Reply::json(budget, &json!({"status": "success", "data": expr.to_string()}), None)?)
     };
-    api.answer(work).await
+    match api.answer(work).await {
+        Err(LokiError(error)) if error.status == StatusCode::BAD_REQUEST => {
+            let body = json!({"status": "invalid-query", "error": error.message});
+            Ok((error.status, axum::Json(body)).into_response())
+        }
+        other => other,
+    }
 }

@@ -23,7 +23,7 @@ use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::{HOUR, Params};
 use super::super::{Api, READ_LOGS, TAIL_LOGS};
 use super::query::{limit_of, wants_categories};
-use super::{LokiError, shape};
+use super::{LokiError, query_of, shape};
 use crate::call::Call;
 
 /// Loki's limit on `delay_for`, in seconds.
@@ -68,7 +68,7 @@ fn open(
     delay: usize,
     budget: &RequestBudget,
 ) -> Result<Feed, LokiError> {
-    let query = params.need("query")?;
+    let query = query_of(params)?;
     let Expr::Log(log) = parse(query)? else { return Err("a tail follows lines: a metric query has none".to_owned().into()) };
     let limit = limit_of(api, params.number("limit", 100)?)?;
     let start = params.time("start")?.unwrap_or((api.clock)() - HOUR);

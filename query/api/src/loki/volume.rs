@@ -15,16 +15,16 @@ use weir_model::time::{SECOND, TimeRange};
 use super::super::Api;
 use super::super::params::{HOUR, Params};
 use super::super::reply::Reply;
-use super::LokiError;
 use super::names::{matchers, select, success};
 use super::query::steps;
 use super::shape::{sample, seconds};
+use super::{LokiError, query_of};
 use crate::call::Call;
 
 /// Width of a roll-up.
 const ROLL_UP: i64 = 10 * SECOND;
 
-/// Loki's default for `limit`.
+/// Loki's default for `limit`, and what it takes 0 for.
 const LIMIT_DEFAULT: usize = 100;
 
 /// A step that roll-ups can answer: the next multiple of theirs.
@@ -69,7 +69,7 @@ pub(super) async fn index_stats(api: Call, granted: Granted, params: Params) -> 
 /// of all streams.
 pub(super) async fn index_shards(api: Call, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        params.need("query")?;
+        query_of(&params)?;
         let found = stats((api, &granted.scope), &params, budget)?;
         let body = json!({"shards": [{"bounds": {"min": 0, "max": u64::MAX}, "stats": found.value}]});
         Ok(Reply::json(budget, &body, Some(found.coverage))?)
@@ -130,7 +130,11 @@ impl Asked {
         };
         let matchers = matchers(params.get("query"))?;
         let targets = params.get("targetLabels").map(|targets| targets.split(',').map(|name| name.trim().to_owned()).collect());
-        Ok(Self { matchers, targets, by_label, limit: params.number("limit", LIMIT_DEFAULT)? })
+        let limit = match params.number("limit", LIMIT_DEFAULT)? {
+            0 => LIMIT_DEFAULT,
+            limit => limit,
+        };
+        Ok(Self { matchers, targets, by_label, limit })
     }
 
     /// Whether a label is told apart: a target; else one that the selector names, or any where it names none.

@@ -156,12 +156,13 @@ async fn what_is_wrong_is_said() {
         let got = ask(path).await;
         assert_eq!((got.status, got.text().as_str()), (400, expected), "{path}");
     };
-    check("patterns", "parameter query is missing").await;
+    let missing = "parse error at line 1, col 1: syntax error: unexpected $end: here is the end of the query, expected is a selector such as {app=\"x\"}, a function or a number";
+    check("patterns", missing).await;
     check("patterns?query=1", "patterns are of lines: a metric query has none").await;
     check("detected_fields?query=1", "a log query is wanted here, not a metric query").await;
     check("detected_fields?line_limit=0", "limit must be a positive value").await;
     check("index/volume_range?query=%7B%7D&aggregateBy=x", "parameter aggregateBy is series or labels").await;
-    check("index/shards", "parameter query is missing").await;
+    check("index/shards", missing).await;
     let got = ask("index/volume_range?query=%7Bapp%3D%22x%22%7D%20%7C%3D%20%22y%22").await;
     assert!(got.status == 400 && got.text().contains("is more than a selector"), "{}", got.text());
 }

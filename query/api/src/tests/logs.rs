@@ -159,7 +159,12 @@ async fn bad_requests_are_400_in_plain_text() {
         let got = ask(&path).await;
         assert_eq!((got.status, got.text().as_str()), (400, expected), "{path}");
     };
-    check("query".into(), "parameter query is missing").await;
+    let missing = "parse error at line 1, col 1: syntax error: unexpected $end: here is the end of the query, expected is a selector such as {app=\"x\"}, a function or a number";
+    for path in ["query", "query_range", "tail"] {
+        check(path.into(), missing).await;
+    }
+    let format = ask("format_query").await;
+    assert_eq!((format.status, format.json()), (400, json!({"status": "invalid-query", "error": missing})));
     check(
         "query?query=%7B".into(),
         "parse error at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }: here is the end of the query, expected is a label name or \"}\"",
