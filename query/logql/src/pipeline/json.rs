@@ -18,6 +18,8 @@ const ENTRY: &str = "_entry";
 /// In Loki's words: the first when no object begins here, the second when one is broken.
 const NO_OBJECT: &str = "Value looks like object, but can't find closing '}' symbol";
 const MALFORMED: &str = "Malformed JSON error";
+/// What Loki says of a line that `unpack` cannot read.
+const NOT_PACKED: &str = "expecting json object(6), but it is not";
 
 /// Labels of one line may have this many bytes together: a name repeats the keys around it, so that a few long ones around
 /// many short ones would take gigabytes.
@@ -132,19 +134,21 @@ fn label_name(key: &str) -> String {
     weir_model::label::normalise_label_name(key).into_owned()
 }
 
-/// Only what the paths lead to; what is missing is an empty label.
+/// Only what the paths lead to; what is missing is an empty label. As in Loki, an empty line has none and no error, and of a broken line only a
+/// value that is asked for and cannot be read is one: what a container cut off answers as far as it goes.
 pub fn extract(line: &str, fields: &[(String, Vec<PathStep>)], labels: &mut LineLabels) {
-    let mut scanner = Scanner { text: line, at: 0 };
-    if scanner.peek() != Some(b'{') && scanner.peek() != Some(b'[') {
-        return fail(line, "byte 0: expected an object", labels);
+    if line.is_empty() {
+        return;
     }
-    if let Err(message) = scanner.value(0) {
-        return fail(line, &message, labels);
+    if !matches!(Scanner { text: line, at: 0 }.peek(), Some(b'{' | b'[' | b'"')) {
+        return labels.fail(ERROR, "");
     }
     // Of fields that fill the same label, the last one that is there does.
     for (label, path) in fields.iter().rev() {
-        if let Some(raw) = find(line, path).filter(|raw| *raw != "null") {
-            labels.parsed(label, &text_of(raw).unwrap_or_default());
+        match find(line, path) {
+            Ok(Some(raw)) if raw != "null" => labels.parsed(label, &text_of(raw).unwrap_or_default()),
+            Ok(_) => {}
+            Err(message) => fail(line, &message, labels),
         }
     }
     for (label, _) in fields {
@@ -154,42 +158,48 @@ pub fn extract(line: &str, fields: &[(String, Vec<PathStep>)], labels: &mut Line
     }
 }
 
-/// The raw text of the value at a path.
-fn find<'a>(text: &'a str, path: &[PathStep]) -> Option<&'a str> {
+/// The raw text of the value at a path. Nothing behind it is looked at; errors when it is there and broken.
+fn find<'a>(text: &'a str, path: &[PathStep]) -> Result<Option<&'a str>, String> {
     let mut raw = text;
-    for step in path {
+    for (place, step) in path.iter().enumerate() {
+        let is_last = place + 1 == path.len();
         let mut scanner = Scanner { text: raw, at: 0 };
         let mut hit = None;
-        match step {
-            PathStep::Key(wanted) => scanner.object(0, &mut |scanner, key, depth| {
-                let value = scanner.value(depth)?;
-                if key == wanted.as_str() && hit.is_none() {
-                    hit = Some(value);
-                }
-                Ok(())
-            }),
-            PathStep::Index(wanted) => {
-                let mut index = 0;
-                scanner.array(0, &mut |scanner, depth| {
-                    let value = scanner.value(depth)?;
-                    if index == *wanted {
-                        hit = Some(value);
-                    }
-                    index += 1;
-                    Ok(())
-                })
+        // An error ends the walk.
+        let mut see = |scanner: &mut Scanner<'a>, is_wanted: bool, depth: usize| {
+            if !is_wanted {
+                return scanner.value(depth).map(|_| ());
             }
+            hit = Some(if is_last { scanner.value(depth) } else { Ok(&scanner.text[scanner.at..]) });
+            Err(String::new())
+        };
+        let mut index = 0;
+        let _ = match step {
+            PathStep::Key(wanted) => scanner.object(0, &mut |scanner, key, depth| see(scanner, key == wanted.as_str(), depth)),
+            PathStep::Index(wanted) => scanner.array(0, &mut |scanner, depth| {
+                index += 1;
+                see(scanner, index > *wanted, depth)
+            }),
+        };
+        match hit {
+            Some(value) => raw = value?,
+            None => return Ok(None),
         }
-        .ok()?;
-        raw = hit?;
     }
-    Some(raw.trim())
+    Ok(Some(raw.trim()))
 }
 
 /// String members as labels, and `_entry`, the new line; none when the line has no such member.
 pub fn unpack(line: &str, labels: &mut LineLabels) -> Option<String> {
+    if line.is_empty() {
+        return None;
+    }
     let mut found = Vec::new();
     let mut scanner = Scanner { text: line, at: 0 };
+    if scanner.peek() != Some(b'{') {
+        labels.fail(ERROR, NOT_PACKED);
+        return None;
+    }
     let result = scanner.object(0, &mut |scanner, key, depth| {
         let raw = scanner.value(depth)?;
         if raw.starts_with('"') {

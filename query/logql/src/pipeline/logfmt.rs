@@ -19,15 +19,40 @@ pub struct Options {
 /// Sets the labels found; with `fields`, only those, by their paths, and what is missing is an empty label. Without `--strict` the good pairs of a broken line
 /// are kept and nothing is marked.
 pub fn parse(line: &str, options: Options, fields: &[Extraction], labels: &mut LineLabels) {
-    pairs(line, options, fields, labels);
-    for field in fields {
-        if labels.get(&field.label).is_none() {
-            labels.parsed(&field.label, "");
+    if !fields.is_empty() {
+        return extract(line, options, fields, labels);
+    }
+    pairs(line, options, labels, |labels, key, value| {
+        if options.keep_empty || !value.is_empty() {
+            labels.parsed(&normalise_label_name(key), &value);
+        }
+    });
+}
+
+/// As in Loki: of equal keys the last one counts, with or without a value, and of fields that fill the same label the last one does.
+fn extract(line: &str, options: Options, fields: &[Extraction], labels: &mut LineLabels) {
+    let mut values = vec![None; fields.len()];
+    pairs(line, options, labels, |_, key, value| {
+        let hits = fields.iter().zip(&mut values).filter(|(field, _)| field.path == key);
+        hits.for_each(|(_, slot)| *slot = Some(value.clone()));
+    });
+    let is_last = |at: usize| fields[at + 1..].iter().all(|other| other.label != fields[at].label);
+    for (_, (field, value)) in fields.iter().zip(values).enumerate().filter(|(at, _)| is_last(*at)) {
+        match value {
+            Some(value) => labels.parsed(&field.label, &value),
+            None if labels.get(&field.label).is_none() => labels.parsed(&field.label, ""),
+            None => {}
         }
     }
 }
 
-fn pairs(line: &str, options: Options, fields: &[Extraction], labels: &mut LineLabels) {
+/// Gives every pair to `keep`.
+fn pairs<'a>(
+    line: &'a str,
+    options: Options,
+    labels: &mut LineLabels,
+    mut keep: impl FnMut(&mut LineLabels, &'a str, Cow<'a, str>),
+) {
     let mut rest = line;
     loop {
         rest = rest.trim_start_matches(|letter: char| letter <= ' ');
@@ -37,18 +62,7 @@ fn pairs(line: &str, options: Options, fields: &[Extraction], labels: &mut LineL
         match pair(rest) {
             Ok((key, value, tail)) => {
                 rest = tail;
-                if value.is_empty() && !options.keep_empty {
-                    continue;
-                }
-                if fields.is_empty() {
-                    labels.parsed(&normalise_label_name(key), &value);
-                } else {
-                    // Of fields that fill the same label, the last one does.
-                    let is_last = |at: usize| fields[at + 1..].iter().all(|other| other.label != fields[at].label);
-                    for (_, field) in fields.iter().enumerate().filter(|(at, field)| field.path == key && is_last(*at)) {
-                        labels.parsed(&field.label, &value);
-                    }
-                }
+                keep(labels, key, value);
             }
             Err((message, at, tail)) => {
                 if options.strict {

@@ -74,11 +74,14 @@ impl Pattern {
         Ok(Self { text: text.into(), parts })
     }
 
-    /// What the named captures hold. A capture whose end is missing goes to the end of the line and is the last.
+    /// What the named captures hold; nothing in an empty line. A capture whose end is missing goes to the end of the line and is the last.
     pub fn captures<'a>(&'a self, line: &'a str) -> Vec<(&'a str, &'a str)> {
         let mut found = Vec::new();
         let mut rest = line;
         let mut open: Option<&Option<String>> = None;
+        if line.is_empty() {
+            return found;
+        }
         for part in &self.parts {
             match part {
                 Part::Capture(name) => open = Some(name),
