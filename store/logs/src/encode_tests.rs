@@ -155,7 +155,7 @@ pub(super) fn record<'a>(line: &Line, body: &'a [u8], attributes: &'a Labels) ->
 
 /// The tokens, whether there is a long one, and the pairs.
 pub(super) fn set(tokens: &Tokens) -> (BTreeSet<Vec<u8>>, bool, Vec<u32>) {
-    (tokens.iter().map(<[u8]>::to_vec).collect(), tokens.has_long(), tokens.pairs().to_vec())
+    (tokens.iter().map(<[u8]>::to_vec).collect(), tokens.long().is_some(), tokens.pairs().to_vec())
 }
 
 proptest! {

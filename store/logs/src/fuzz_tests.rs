@@ -38,8 +38,12 @@ fn built_of(chunk_bytes: usize) -> BuiltBlock {
             batch.push(LogRecord {
                 timestamp: i64::from(i) * 20_000_000_000,
                 sequence: u64::from(offset) * 1000 + u64::from(i) * 9,
-                body: format!("a line {i} of {} at 1970-01-01T00:00:{:02}.000Z", hex::encode([offset & 1; 8]), i * 20 % 60)
-                    .as_bytes(),
+                body: format!(
+                    "a line {i} of {} at 1970-01-01T00:00:{:02}.000Z {i:z>70}",
+                    hex::encode([offset & 1; 8]),
+                    i * 20 % 60
+                )
+                .as_bytes(),
                 severity: i * 5,
                 flags: i & 1,
                 trace_id: TraceId([offset & 1; 16]),

@@ -33,6 +33,8 @@ pub(crate) const FORMER_IDS: &str = "ids.1";
 pub(crate) const FORMER_PAIRS: &str = "pairs.1";
 /// Section: whether there is a word at all.
 pub(crate) const GRAMS: &str = "grams.1";
+/// Section: whether a part may be in the tokens of a chunk that are too long to be words. Blocks of before, and those without such tokens, have none.
+pub(crate) const LONG_GRAMS: &str = "long_grams.1";
 /// Section in place of all these in blocks of before: a tantivy index of all tokens as they were written.
 pub(crate) const FORMER_INDEX: &str = "index.1";
 

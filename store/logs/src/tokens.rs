@@ -2,7 +2,7 @@
 //!
 //! A token is a longest run of ASCII letters, digits, `_` and bytes above 127, folded: in lower case, so that whoever asks in any
 //! case asks the same. Two kinds are left out of the set, since they would be most of it and find little: numbers of fewer
-//! than [`NUMBER_BYTES_MIN`] digits, and tokens above [`TOKEN_BYTES_MAX`], in whose place the set says that it has a long one.
+//! than [`NUMBER_BYTES_MIN`] digits, and tokens above [`TOKEN_BYTES_MAX`], of which the set knows which runs of bytes they have.
 //! `predicate` knows both rules.
 //!
 //! Metadata are no tokens: their names and values are in the set as hashes of pairs.
@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use weir_model::memory::allocation;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::index::{is_id, pair_hash};
+use super::index::{LongGrams, LongGramsBuilder, is_id, pair_hash};
 
 /// Longer runs are mostly base64 and text without spaces.
 pub(crate) const TOKEN_BYTES_MAX: usize = 64;
@@ -80,7 +80,7 @@ pub(crate) fn fold(text: &[u8]) -> Cow<'_, [u8]> {
 pub(crate) struct Tokens {
     /// Each token between separators.
     text: Box<[u8]>,
-    long: bool,
+    long: Option<LongGrams>,
     /// Ascending.
     pairs: Box<[u32]>,
 }
@@ -102,9 +102,9 @@ impl Tokens {
         &self.text
     }
 
-    /// Whether there was a token above [`TOKEN_BYTES_MAX`].
-    pub(crate) fn has_long(&self) -> bool {
-        self.long
+    /// Of tokens above [`TOKEN_BYTES_MAX`], if there were any.
+    pub(crate) fn long(&self) -> Option<&LongGrams> {
+        self.long.as_ref()
     }
 
     /// Hashes of names with their values, ascending.
@@ -114,7 +114,8 @@ impl Tokens {
 
     /// Memory held.
     pub(crate) fn memory(&self) -> usize {
-        allocation(self.text.len()) + allocation(size_of_val(&*self.pairs))
+        let long = self.long.as_ref().map_or(0, |long| allocation(long.memory()));
+        allocation(self.text.len()) + allocation(size_of_val(&*self.pairs)) + long
     }
 }
 
@@ -124,7 +125,7 @@ pub(crate) struct TokenSet {
     /// Open addressing, a power of two, at most half full: hash, and the token's place in `text` (0: free).
     slots: Vec<(u32, u32)>,
     count: usize,
-    long: bool,
+    long: LongGramsBuilder,
     pairs: Vec<u32>,
     /// Different in every set, so that nobody can choose tokens that fall into one slot.
     seed: u64,
@@ -134,7 +135,14 @@ impl TokenSet {
     /// An empty set.
     pub(crate) fn new() -> Self {
         let seed = RandomState::new().build_hasher().finish();
-        Self { text: vec![SEPARATOR], slots: vec![(0, 0); 4096], count: 0, long: false, pairs: Vec::new(), seed }
+        Self {
+            text: vec![SEPARATOR],
+            slots: vec![(0, 0); 4096],
+            count: 0,
+            long: LongGramsBuilder::default(),
+            pairs: Vec::new(),
+            seed,
+        }
     }
 
     /// Adds the tokens of a text.
@@ -173,8 +181,7 @@ impl TokenSet {
             return;
         }
         if token.len() > TOKEN_BYTES_MAX {
-            self.long = true;
-            return;
+            return self.long.push(token);
         }
         if let Err((hash, slot)) = self.find(token) {
             let place = u32::try_from(self.text.len()).expect("invariant: a chunk's tokens stay below 4 GiB");
@@ -223,7 +230,7 @@ impl TokenSet {
     pub(crate) fn finish(mut self) -> Tokens {
         self.pairs.sort_unstable();
         self.pairs.dedup();
-        Tokens { text: self.text.into_boxed_slice(), long: self.long, pairs: self.pairs.into_boxed_slice() }
+        Tokens { text: self.text.into_boxed_slice(), long: self.long.finish(), pairs: self.pairs.into_boxed_slice() }
     }
 }
 
@@ -300,7 +307,7 @@ mod tests {
         let long = |text: &str| {
             let mut set = TokenSet::new();
             set.add_text(text.as_bytes());
-            set.finish().has_long()
+            set.finish().long().is_some()
         };
         assert!(long(&"a".repeat(65)) && !long(&"a".repeat(64)) && !long(&"a ".repeat(65)));
     }

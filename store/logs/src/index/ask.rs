@@ -58,6 +58,7 @@ impl BlockIndex<'_> {
     pub(crate) fn verify(&self) -> Result<(), StoreError> {
         if self.reader.section_len(INDEX).is_some() {
             self.words()?;
+            self.long()?;
             self.ids()?.verify(self)?;
             self.pairs()?.table(self).verify()?;
         } else {
@@ -92,6 +93,17 @@ impl BlockIndex<'_> {
         self.grams.is_none_or(|grams| grams.may_have_long(edge, part))
     }
 
+    /// Adds the chunks with a token too long for the index that may have a folded part.
+    fn add_chunks_with_long(&self, part: &[u8], found: &mut RoaringBitmap) -> Result<(), StoreError> {
+        match self.long()? {
+            Some(filters) => {
+                filters.add_chunks_with(part, found);
+                Ok(())
+            }
+            None => self.ask_words(|words| words.add_chunks_with(LONG, found)),
+        }
+    }
+
     fn add_chunks_with_id(&self, id: &[u8], found: &mut RoaringBitmap) -> Result<(), StoreError> {
         let ids = self.ids()?;
         ids::add_chunks_with(id, |shape| ids.table(shape, self), found)
@@ -101,7 +113,7 @@ impl BlockIndex<'_> {
         let mut found = RoaringBitmap::new();
         if token.len() > TOKEN_BYTES_MAX {
             if self.may_be_long(Edge::Whole, token) {
-                self.ask_words(|words| words.add_chunks_with(LONG, &mut found))?;
+                self.add_chunks_with_long(token, &mut found)?;
             }
             return Ok(Some(found));
         }
@@ -125,11 +137,11 @@ impl BlockIndex<'_> {
         let (may_be_long, fits) = (self.may_be_long(edge, part), part.len() <= TOKEN_BYTES_MAX);
         let may_be_written = fits && self.may_be_written(edge, part);
         let may_be_word = may_be_written && !ids::are_in_ids_alone(part);
-        if may_be_long || may_be_word {
-            self.ask_words(|words| {
-                words.add_chunks_with(LONG, &mut found)?;
-                if may_be_word { words.add_chunks_with_part(edge, part, &mut found) } else { Ok(()) }
-            })?;
+        if may_be_long {
+            self.add_chunks_with_long(part, &mut found)?;
+        }
+        if may_be_word {
+            self.ask_words(|words| words.add_chunks_with_part(edge, part, &mut found))?;
         }
         if !may_be_written && !is_hex(part) || found.len() == u64::from(self.chunks) {
             return Ok(Some(found));

@@ -1,9 +1,10 @@
 //! The sections of a block's index in the making.
 
-use super::super::schema::{GRAMS, ID_PAGES, IDS, INDEX, PAIR_PAGES, PAIRS};
+use super::super::schema::{GRAMS, ID_PAGES, IDS, INDEX, LONG_GRAMS, PAIR_PAGES, PAIRS};
 use super::super::tokens::{LONG, Tokens};
 use super::grams::GramsBuilder;
 use super::ids::{IdsBuilder, Written};
+use super::long::LongFiltersBuilder;
 use super::pairs::PairsBuilder;
 use super::table::SECTION_BYTES_MAX;
 use super::words::WordsBuilder;
@@ -23,6 +24,7 @@ pub(crate) struct IndexBuilder {
     ids: IdsBuilder,
     pairs: PairsBuilder,
     grams: GramsBuilder,
+    long: LongFiltersBuilder,
     chunks: u32,
     space: ScratchSpace,
 }
@@ -31,7 +33,7 @@ impl IndexBuilder {
     /// Without chunks. Rows go to files of `space` once they are sorted.
     pub(crate) fn new(space: ScratchSpace) -> Result<Self, StoreError> {
         let (ids, pairs, grams) = (IdsBuilder::new(space.clone()), PairsBuilder::new(space.clone()), GramsBuilder::new());
-        Ok(Self { words: WordsBuilder::new()?, ids, pairs, grams, chunks: 0, space })
+        Ok(Self { words: WordsBuilder::new()?, ids, pairs, grams, long: LongFiltersBuilder::default(), chunks: 0, space })
     }
 
     /// The next chunk.
@@ -44,9 +46,10 @@ impl IndexBuilder {
             }
             self.grams.push(token);
         }
-        if tokens.has_long() {
+        if let Some(long) = tokens.long() {
             self.words.push(LONG);
             self.grams.push_long();
+            self.long.push(self.chunks, long);
         }
         self.pairs.push(tokens.pairs(), self.chunks)?;
         self.chunks += 1;
@@ -55,7 +58,7 @@ impl IndexBuilder {
 
     /// Memory held.
     pub(crate) fn memory(&self) -> usize {
-        self.words.memory() + self.ids.memory() + self.pairs.memory() + self.grams.memory()
+        self.words.memory() + self.ids.memory() + self.pairs.memory() + self.grams.memory() + self.long.memory()
     }
 
     /// Whether its tables stay so small that questions can read the rows of each at once.
@@ -74,6 +77,10 @@ impl IndexBuilder {
         let (pairs, pair_pages) = self.pairs.finish(self.space)?;
         data.push(PAIRS, pairs);
         data.sections.extend([(PAIR_PAGES, pair_pages), (GRAMS, self.grams.finish())]);
+        let long = self.long.finish();
+        if !long.is_empty() {
+            data.sections.push((LONG_GRAMS, long));
+        }
         Ok(())
     }
 }

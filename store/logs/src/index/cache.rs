@@ -6,6 +6,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::ids::{IdLists, Ids};
+use super::long::LongFilters;
 use super::pages::PageList;
 use super::table::Table;
 use super::turns::Turns;
@@ -21,6 +22,7 @@ pub(super) enum OpenSection {
     Table(Arc<Table>),
     /// Of a table, without their chunks.
     Rows(Arc<Vec<u8>>),
+    Long(Arc<LongFilters>),
     FormerIds(Arc<Ids>),
     Former(Arc<FormerIndex>),
 }
@@ -58,6 +60,7 @@ impl Weighter<Key, OpenSection> for ByBytes {
             OpenSection::PairList(list) => list.memory(),
             OpenSection::Table(table) => table.memory(),
             OpenSection::Rows(rows) => rows.len(),
+            OpenSection::Long(filters) => filters.memory(),
             OpenSection::FormerIds(ids) => ids.memory(),
             OpenSection::Former(index) => index.memory(),
         };

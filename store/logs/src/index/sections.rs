@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use weir_model::panic_guard;
 
-use super::super::schema::{FORMER_IDS, FORMER_INDEX, FORMER_PAIRS, ID_PAGES, IDS, INDEX, PAIR_PAGES, PAIRS};
+use super::super::schema::{FORMER_IDS, FORMER_INDEX, FORMER_PAIRS, ID_PAGES, IDS, INDEX, LONG_GRAMS, PAIR_PAGES, PAIRS};
 use super::ask::BlockIndex;
 use super::cache::{OpenSection, Part};
 use super::ids::{IdLists, Ids, Shape};
+use super::long::LongFilters;
 use super::pages::PageList;
 use super::pairs;
 use super::stored_table::{PagedTable, StoredTable};
@@ -70,8 +71,9 @@ fn paged<'a>(index: &'a BlockIndex<'a>, section: &'static str, list: &'a PageLis
     StoredTable::Paged(PagedTable { index, section, list })
 }
 
-/// Sections that say where the pages of the tables of ids and of pairs lie, and those tables.
-pub(crate) const LISTS: [(&str, &str); 2] = [(ID_PAGES, IDS), (PAIR_PAGES, PAIRS)];
+/// Sections that say where the pages of the tables of ids and of pairs lie, and those tables; and the filters of long tokens, which stand
+/// for themselves.
+pub(crate) const LISTS: [(&str, &str); 3] = [(ID_PAGES, IDS), (PAIR_PAGES, PAIRS), (LONG_GRAMS, LONG_GRAMS)];
 
 impl BlockIndex<'_> {
     /// Keeps one of [`LISTS`] that was read with the block, so that an id takes one read, of its page. What is wrong with a list is said
@@ -86,6 +88,7 @@ impl BlockIndex<'_> {
     fn open_list(&self, name: &'static str, bytes: &[u8], pages: u64) -> Result<OpenSection, StoreError> {
         let open = || match name {
             ID_PAGES => IdLists::decode(bytes, pages).map(|lists| OpenSection::IdLists(Arc::new(lists))),
+            LONG_GRAMS => LongFilters::decode(bytes, self.chunks).map(|filters| OpenSection::Long(Arc::new(filters))),
             _ => pairs::decode_list(bytes, pages).map(|list| OpenSection::PairList(Arc::new(list))),
         };
         open().map_err(|detail| self.wrong(name, detail))
@@ -100,6 +103,15 @@ impl BlockIndex<'_> {
         match self.section(INDEX, open)? {
             OpenSection::Words(words) => Ok(words),
             _ => Err(self.wrong(INDEX, ANOTHER)),
+        }
+    }
+
+    /// The filters of long tokens; `None` when the block has none.
+    pub(super) fn long(&self) -> Result<Option<Arc<LongFilters>>, StoreError> {
+        let Some(length) = self.reader.section_len(LONG_GRAMS) else { return Ok(None) };
+        match self.section(LONG_GRAMS, |bytes| self.open_list(LONG_GRAMS, bytes, length))? {
+            OpenSection::Long(filters) => Ok(Some(filters)),
+            _ => Err(self.wrong(LONG_GRAMS, ANOTHER)),
         }
     }
 

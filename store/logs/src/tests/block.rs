@@ -146,13 +146,9 @@ fn a_damaged_index_costs_no_line() {
     let engine = engine(100);
     let built = ten_chunks(&engine);
     let needle = select(vec![LineFilter::Contains(vec![b"ord3x".to_vec()])]);
-    for (i, (name, _)) in built[0]
-        .data
-        .sections
-        .iter()
-        .enumerate()
-        .filter(|(_, (name, _))| ["index.2", "ids.2", "id_pages.1", "pairs.2", "pair_pages.1", "grams.1"].contains(name))
-    {
+    for (i, (name, _)) in built[0].data.sections.iter().enumerate().filter(|(_, (name, _))| {
+        ["index.2", "ids.2", "id_pages.1", "pairs.2", "pair_pages.1", "grams.1", "long_grams.1"].contains(name)
+    }) {
         for bytes in [Vec::new(), vec![0xff; 40], vec![0]] {
             let mut bad = built[0].data.clone();
             bad.sections[i].1 = bytes.clone();
@@ -265,7 +261,9 @@ fn blocks_with_the_former_index_are_read() {
     }
     let mut built = head.build().unwrap();
     let sections = &mut built[0].data.sections;
-    sections.retain(|(name, _)| !["index.2", "ids.2", "id_pages.1", "pairs.2", "pair_pages.1", "grams.1"].contains(name));
+    sections.retain(|(name, _)| {
+        !["index.2", "ids.2", "id_pages.1", "pairs.2", "pair_pages.1", "grams.1", "long_grams.1"].contains(name)
+    });
     sections
         .push(("index.1", weir_blocks::testing::bytes_of(&index.finish(weir_blocks::scratch::ScratchSpace::default()).unwrap())));
     let views = open_built(&engine, "former", built);

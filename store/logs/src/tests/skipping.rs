@@ -65,6 +65,40 @@ fn uuids_are_found_whole_and_by_their_groups() {
     }
 }
 
+/// Base64 is too long for the index: a part of it leads to its chunk all the same, and a word that is none leaves all closed.
+#[test]
+fn long_tokens_are_found_by_their_parts_and_open_no_others() {
+    let mut state = 7_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789__"[(state >> 33) as usize % 64] as char
+    };
+    let tokens: Vec<String> = (0..100).map(|_| (0..180).map(|_| letter()).collect()).collect();
+    let engine = engine(100);
+    let head = engine.head();
+    for (i, token) in (0..).zip(&tokens) {
+        let lines = vec![TestLine::new(i as i64 * SECOND, &format!("token {token}, {}", "filler ".repeat(20)))];
+        insert(&head, i, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", "p")]), lines }]);
+    }
+    let contains = |text: &str| select(vec![LineFilter::Contains(vec![text.into()])]);
+    let any_case = |text: &str| select(vec![LineFilter::Matches(regex::bytes::Regex::new(&format!("(?i){text}")).unwrap())]);
+    let head = Arc::new(head);
+    for (name, reader) in [
+        ("block", reader(open_built(&engine, "tokens", head.build().unwrap()), Vec::new())),
+        ("head", reader(Vec::new(), vec![Arc::clone(&head)])),
+    ] {
+        for (i, token) in tokens.iter().enumerate() {
+            let at = i % 160;
+            for select in [contains(&token[at..at + 20]), contains(token), any_case(&token[at..at + 20].to_uppercase())] {
+                assert_eq!(opened_chunks(&reader, &select, None), (1, 1), "{name}: {:?}", select.filters);
+            }
+            let (opened, found) = opened_chunks(&reader, &contains(&token[at..at + 4]), None);
+            assert!(opened < 50 && found >= 1, "{name}: {opened} opened for four letters");
+        }
+        assert_eq!(opened_chunks(&reader, &contains("zebrafinch"), None), (0, 0), "{name}");
+    }
+}
+
 #[test]
 fn of_the_latest_lines_no_others_are_given() {
     let engine = engine(1 << 20);
