@@ -93,8 +93,7 @@ impl TokenPredicate {
 /// Whether there is a token with a folded part, or one above [`TOKEN_BYTES_MAX`] that may have it.
 fn has_part(tokens: &Tokens, edge: Edge, part: &[u8]) -> bool {
     let may_be_in_long = edge != Edge::Whole || part.len() > TOKEN_BYTES_MAX;
-    may_be_in_long && tokens.long().is_some_and(|long| long.may_have(part))
-        || Finder::new(&edge.needle(part)).find(tokens.text()).is_some()
+    may_be_in_long && tokens.have_long(part) || Finder::new(&edge.needle(part)).find(tokens.text()).is_some()
 }
 
 impl Edge {

@@ -107,6 +107,11 @@ impl Tokens {
         self.long.as_ref()
     }
 
+    /// False when none of those has a folded part.
+    pub(crate) fn have_long(&self, part: &[u8]) -> bool {
+        self.long.as_ref().is_some_and(|long| long.may_have(part))
+    }
+
     /// Hashes of names with their values, ascending.
     pub(crate) fn pairs(&self) -> &[u32] {
         &self.pairs
