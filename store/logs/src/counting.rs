@@ -17,7 +17,7 @@ use super::block::LogsBlock;
 use super::count::Counter;
 use super::lookahead::Fetched;
 use super::plan::LogsPlan;
-use super::segment::{missed, shown};
+use super::segment::{each, shown};
 use super::selected::Left;
 use weir_blocks::hidden::Hidden;
 
@@ -116,23 +116,17 @@ impl Counting<'_> {
     fn work(&self, next: &dyn Fn() -> Option<Share>, fetched: &Fetched, take: TakeCount<'_>) -> Result<Coverage, ReadError> {
         let (plan, mut coverage) = (Arc::new((self.plan)()), Coverage::default());
         let mut counter = Counter::new(self.by, self.budget, take);
-        let mut each = || {
+        let mut all = || {
             while let Some(Share { block, hidden, left }) = next() {
-                for entry in shown(block.cursor_of(left, Arc::clone(&plan), self.budget), hidden) {
-                    match entry {
-                        Ok((_, chunk)) => {
-                            fetched.tell(&chunk);
-                            if counter.add_chunk(&chunk, &plan, &mut coverage)?.is_break() {
-                                return Ok(());
-                            }
-                        }
-                        Err(error) => missed(error, &mut coverage)?,
-                    }
+                let cursor = shown(block.cursor_of(left, Arc::clone(&plan), self.budget), hidden);
+                if each(cursor, fetched, &mut coverage, |chunk, coverage| counter.add_chunk(&chunk, &plan, coverage))?.is_break()
+                {
+                    break;
                 }
             }
             Ok(())
         };
-        let result = each();
+        let result = all();
         plan.end(self.budget);
         result.map(|()| coverage)
     }

@@ -23,7 +23,6 @@ use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
 use super::segment::Chunk;
 use super::selected::Left;
-use weir_blocks::segment::Segment;
 
 /// Blocks of a round: a few times as many as there are threads, so that these are seldom without work at its end. What is found of each is a
 /// set of chunks, some KiB; what is being read is bounded in bytes over all requests.
@@ -58,11 +57,10 @@ impl Fetched {
 }
 
 impl Lookahead {
-    /// Of blocks in the order of their turns. Nothing is read yet, and never when the plan asks for nothing of an index.
+    /// Of blocks that may match, in the order of their turns. Nothing is read yet, and never when the plan asks for nothing of an index.
     pub(crate) fn new(blocks: impl IntoIterator<Item = Arc<LogsBlock>>, plan: &LogsPlan) -> Self {
         let is_asked = plan.index_predicates().iter().any(|predicate| **predicate != TokenPredicate::Anything);
-        let matching = blocks.into_iter().filter(|block| is_asked && block.may_match(plan));
-        let mut blocks: Vec<_> = matching.collect();
+        let mut blocks: Vec<_> = blocks.into_iter().filter(|_| is_asked).collect();
         blocks.reverse();
         Self { blocks, left: HashMap::new(), fetched: Fetched::default(), round: 1 }
     }
@@ -72,7 +70,7 @@ impl Lookahead {
         &self.fetched
     }
 
-    /// What the index of a block leaves, whose turn has come; `None` when it is not asked. Errors when the request ends.
+    /// What the index of a block leaves, whose turn has come: all when it is not asked. Errors when the request ends.
     pub(crate) fn left_of(&mut self, block: &Arc<LogsBlock>, plan: &LogsPlan, budget: &dyn Budget) -> Result<Left, ReadError> {
         if let Some(left) = self.left.remove(&Arc::as_ptr(block)) {
             return Ok(left);

@@ -1,7 +1,7 @@
 //! Answers requests over the blocks and heads of all partitions.
 //!
 //! A select is compiled to a plan; segments that may match give their chunks by time, and these are merged. A block's index is
-//! asked when a chunk's turn comes, so that a request for the latest lines opens as few blocks as chunks.
+//! asked when the block's turn comes, so that a request for the latest lines opens as few blocks as chunks.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -24,7 +24,7 @@ use super::line::{self, LineSelect};
 use super::lookahead::{Fetched, Lookahead, ROUND_MAX};
 use super::newest::Newest;
 use super::plan::LogsPlan;
-use super::segment::{Chunk, ChunkEntries, cursors, missed, shown};
+use super::segment::{Chunk, ChunkEntries, cursors, each, missed, shown};
 use super::tail::Tail;
 use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Merge, Segment};
@@ -69,36 +69,23 @@ impl LogsReader {
         let plan = Arc::new(plan);
         let (heads, blocks) = self.segments(&plan, budget, coverage);
         let mut lookahead = Lookahead::new(blocks.iter().map(|(block, _)| Arc::clone(block)), &plan);
-        let mut all = |cursor: ChunkEntries<'_>, fetched: &Fetched| {
-            for entry in cursor {
-                match entry {
-                    Ok((_, chunk)) => {
-                        fetched.tell(&chunk);
-                        if take(chunk, &plan, coverage)?.is_break() {
-                            return Ok(ControlFlow::Break(()));
-                        }
-                    }
-                    Err(error) => missed(error, coverage)?,
-                }
-            }
-            Ok(ControlFlow::Continue(()))
-        };
-        let each = || {
+        let mut take = |chunk: Chunk, coverage: &mut Coverage| take(chunk, &plan, coverage);
+        let all = || {
             for cursor in heads {
-                if all(cursor, &Fetched::default())?.is_break() {
+                if each(cursor, &Fetched::default(), coverage, &mut take)?.is_break() {
                     return Ok(());
                 }
             }
             for (block, hidden) in blocks {
                 let left = lookahead.left_of(&block, &plan, budget)?;
                 let cursor = shown(block.cursor_of(left, Arc::clone(&plan), budget), hidden);
-                if all(cursor, lookahead.fetched())?.is_break() {
+                if each(cursor, lookahead.fetched(), coverage, &mut take)?.is_break() {
                     break;
                 }
             }
             Ok(())
         };
-        let result = each();
+        let result = all();
         plan.end(budget);
         result
     }
@@ -207,11 +194,10 @@ impl LogReader for LogsReader {
         let (mut coverage, own) = (Coverage::default(), Arc::new(plan()));
         let (heads, blocks) = self.segments(&own, budget, &mut coverage);
         let mut counter = Counter::new(by, budget, &mut *take);
-        for entry in heads.into_iter().flatten() {
-            match entry {
-                Ok((_, chunk)) if counter.add_chunk(&chunk, &own, &mut coverage)?.is_break() => return Ok(coverage),
-                Ok(_) => {}
-                Err(error) => missed(error, &mut coverage)?,
+        for cursor in heads {
+            let mut add = |chunk: Chunk, coverage: &mut Coverage| counter.add_chunk(&chunk, &own, coverage);
+            if each(cursor, &Fetched::default(), &mut coverage, &mut add)?.is_break() {
+                return Ok(coverage);
             }
         }
         let counting = Counting { plan: &plan, by, budget };

@@ -14,6 +14,7 @@ use weir_model::time::{TimeRange, UnixNanos};
 use super::asked::HeldPack;
 use super::block::LogsBlock;
 use super::head::LogsHead;
+use super::lookahead::Fetched;
 use super::newest::Newest;
 use super::plan::{ChunkOrder, LogsPlan, MentionPlan};
 use super::schema::{Place, StreamKey};
@@ -186,6 +187,27 @@ pub(crate) fn shown<'a>(cursor: ChunkEntries<'a>, hidden: Hidden) -> ChunkEntrie
         Ok((order, chunk)) => chunk.hiding(&hidden).map(|chunk| Ok((order, chunk))),
         Err(error) => Some(Err(error)),
     }))
+}
+
+/// Every chunk of a cursor until `take` breaks; of those that were read ahead it is told. What cannot be read goes to the coverage.
+pub(crate) fn each(
+    cursor: ChunkEntries<'_>,
+    fetched: &Fetched,
+    coverage: &mut Coverage,
+    mut take: impl FnMut(Chunk, &mut Coverage) -> Result<ControlFlow<()>, ReadError>,
+) -> Result<ControlFlow<()>, ReadError> {
+    for entry in cursor {
+        match entry {
+            Ok((_, chunk)) => {
+                fetched.tell(&chunk);
+                if take(chunk, coverage)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Err(error) => missed(error, coverage)?,
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// What cannot be read goes to the coverage; the end of the request is an error.

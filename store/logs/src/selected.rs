@@ -38,7 +38,8 @@ impl LogsBlock {
                 last.insert((stream, plan.passes_stream(tenant, labels))).1
             }
         };
-        let entries = left.iter().map(|chunk| (chunk, &self.directory.chunks[chunk as usize]));
+        // A damaged index may name chunks that are not there.
+        let entries = left.iter().filter_map(|chunk| Some((chunk, self.directory.chunks.get(chunk as usize)?)));
         let selected = entries.filter(move |(_, entry)| plan.overlaps(&entry.meta) && passes(entry.stream));
         selected.map(|(chunk, entry)| (chunk, &entry.meta))
     }

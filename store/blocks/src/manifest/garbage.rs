@@ -91,13 +91,16 @@ impl ManifestStore {
         // Listed before the manifests are read: what is published in between is named by none of them, but then it has not been
         // superfluous before either.
         let objects = self.list(&self.block_prefix()).await?;
-        for version in kept.iter().filter(|version| !seen.read.contains(version)).copied().collect::<Vec<u64>>() {
-            let (_, manifest) = self.load(version).await?;
+        for version in kept {
+            if seen.read.contains(version) {
+                continue;
+            }
+            let (_, manifest) = self.load(*version).await?;
             for block in manifest.blocks {
                 let last = seen.named.entry(block.id).or_default();
-                *last = version.max(*last);
+                *last = (*version).max(*last);
             }
-            seen.read.insert(version);
+            seen.read.insert(*version);
         }
         // Versions go from the first on.
         let first = kept.first().copied().unwrap_or_default();

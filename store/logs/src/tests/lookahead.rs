@@ -274,3 +274,12 @@ fn chunks_that_the_index_leaves_out_are_not_gone_through() {
         assert!(collect.lines.len() == lines && checks < 40, "{text}: {checks} checks of 200 chunks");
     }
 }
+
+#[test]
+fn chunks_that_are_not_there_are_passed_over_where_an_index_names_them() {
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, ..LogsOptions::default() });
+    let view = of_many_chunks(&engine, 3, &Arc::new(Reads::default())).remove(0);
+    let plan = LogsPlan::new(&select(Vec::new()));
+    let left = roaring::RoaringBitmap::from([1, 3, u32::MAX]);
+    assert_eq!(view.block.select_of(&left, &plan).map(|(chunk, _)| chunk).collect::<Vec<_>>(), [1]);
+}
