@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_logs::LogsOptions;
 use weir_model::config::{ByteSize, duration};
 use weir_runtime::containers::InventoryConfig;
 
@@ -96,11 +97,31 @@ pub(crate) struct StoreConfig {
     pub tls: weir_tls::ClientTls,
     /// Memory for ranges of blocks that were read.
     pub cache_max: ByteSize,
+    /// Memory for opened indexes of logs, a quarter of it for what is being read and unpacked.
+    pub index_cache_max: ByteSize,
+    /// Memory for chunks of logs that were opened, with what of them is unpacked.
+    pub chunk_cache_max: ByteSize,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: String::new(), options: BTreeMap::new(), tls: Default::default(), cache_max: ByteSize::mib(256) }
+        let logs = LogsOptions::default();
+        Self {
+            url: String::new(),
+            options: BTreeMap::new(),
+            tls: Default::default(),
+            cache_max: ByteSize::mib(256),
+            index_cache_max: ByteSize::bytes(logs.index_cache_bytes),
+            chunk_cache_max: ByteSize::bytes(logs.chunk_cache_bytes),
+        }
+    }
+}
+
+impl StoreConfig {
+    /// How the engine of logs caches.
+    pub(crate) fn logs_options(&self) -> LogsOptions {
+        let (index, chunks) = (self.index_cache_max.to_u64(), self.chunk_cache_max.to_u64());
+        LogsOptions { index_cache_bytes: index, chunk_cache_bytes: chunks, ..LogsOptions::default() }
     }
 }
 

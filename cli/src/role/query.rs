@@ -108,11 +108,12 @@ pub(crate) async fn start_fanout(
     metrics.register(registry);
     samples.register(registry);
     spans.register(registry);
+    let logs = LogsEngine::new(config.store.logs_options());
     let deps = FanOutDeps {
         // Not probed: nothing is written here, so a key that may only read will do.
         object_store: build::open_store(config).await?,
         cache: BlobCache::new(config.store.cache_max.to_u64()),
-        engines: (LogsEngine::default(), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans)),
+        engines: (logs, MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans)),
         clock: Arc::clone(clock),
         metrics,
         shutdown: shutdown.clone(),

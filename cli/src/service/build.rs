@@ -100,8 +100,8 @@ pub(crate) fn build_aggregator(
     samples.register(registry);
     spans.register(registry);
     let scratch = ScratchSpace::new(Arc::new(ScratchDirectory::new(config.data.join("scratch"))));
-    let engines =
-        (LogsEngine::default().with_scratch(scratch), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans));
+    let logs = LogsEngine::new(config.store.logs_options()).with_scratch(scratch);
+    let engines = (logs, MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans));
     let dependencies = Dependencies {
         bus,
         object_store,

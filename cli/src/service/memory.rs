@@ -8,7 +8,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use weir_access::Mode;
 use weir_collector::remote_write_out::config::RemoteWriteConfig;
-use weir_logs::LogsOptions;
 use weir_model::wire::{Kind, SCHEMAS_BYTES_MAX};
 
 use crate::config::{BusKind, Config};
@@ -91,10 +90,10 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
     }
     if parts.aggregator || parts.query {
         limits.push(("store.cache_max", config.store.cache_max.to_u64()));
-        limits.push(("indexes of logs", LogsOptions::default().index_cache_bytes));
+        limits.push(("store.index_cache_max", config.store.index_cache_max.to_u64()));
     }
     if parts.query {
-        limits.push(("opened chunks of logs", LogsOptions::default().chunk_cache_bytes));
+        limits.push(("store.chunk_cache_max", config.store.chunk_cache_max.to_u64()));
         limits.push(("query.memory_max", config.query.memory_max.to_u64()));
         if !parts.aggregator {
             let fanout = (config.query.concurrency as u64).saturating_mul(config.fanout.heads_memory_max.to_u64());

@@ -10,8 +10,8 @@ pub(super) struct Fixed {
 }
 
 impl Fixed {
-    /// Of a column from `at` on, which it moves behind them.
-    pub(super) fn read(reader: &mut Reader<'_>, column: &[u8], at: &mut usize, lines: usize) -> Result<Self, String> {
+    /// Of a column of so many bytes from `at` on, which it moves behind them.
+    pub(super) fn read(reader: &mut Reader<'_>, at: &mut usize, column: usize, lines: usize) -> Result<Self, String> {
         let [width] = reader.array("width")?;
         if !matches!(width, 0 | 1 | 2 | 4 | 8) {
             return Err(format!("numbers of {width} bytes"));
@@ -31,7 +31,7 @@ impl Fixed {
 }
 
 /// Where so many things of one width end.
-pub(super) fn end_of(start: usize, width: usize, lines: usize, column: &[u8]) -> Result<usize, String> {
+pub(super) fn end_of(start: usize, width: usize, lines: usize, column: usize) -> Result<usize, String> {
     let end = start + width * lines;
-    if end > column.len() { Err(format!("variables up to byte {end} of {}", column.len())) } else { Ok(end) }
+    if end > column { Err(format!("variables up to byte {end} of {column}")) } else { Ok(end) }
 }

@@ -82,6 +82,7 @@ mod stored;
 mod tail;
 mod take;
 mod template;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod times;

@@ -6,17 +6,19 @@ use std::cell::OnceCell;
 
 use memchr::memmem::Finder;
 
-use super::bodies::{Bodies, Part};
 use super::context::Contexts;
 use super::filter::Filters;
+use super::templates::{Part, Templates};
 use super::tokens::is_token_byte;
-use super::words::is_hex_digit as is_hex;
+use super::words::{Words, is_hex_digit as is_hex};
 
 /// What filters leave of a chunk.
 pub(crate) struct Candidates {
     needles: Vec<OfFilter>,
     /// Whether filters ask for nothing but their needles.
     is_all: bool,
+    /// False when lines of no template may pass.
+    any: bool,
 }
 
 /// What one filter leaves: of each template, and where these do not tell, of each context.
@@ -40,16 +42,22 @@ impl Candidates {
     /// `contexts` are asked for when templates alone do not tell.
     pub(crate) fn new<'a>(
         filters: &Filters,
-        bodies: &Bodies,
+        templates: &Templates,
         contexts: impl Fn() -> Result<&'a Contexts, String>,
     ) -> Result<Self, String> {
         let mut needles: Vec<OfFilter> = Vec::new();
+        let mut left = vec![true; templates.all.len()];
         for any in filters.needles() {
-            let is_left = |template: usize| needles.iter().all(|before| before.templates[template] != May::Not);
-            let filter = OfFilter::new(any, bodies, is_left, &contexts)?;
+            let filter = OfFilter::new(any, templates, &left, &contexts)?;
+            left.iter_mut().zip(&filter.templates).for_each(|(left, may)| *left = *may != May::Not);
             needles.push(filter);
         }
-        Ok(Self { needles, is_all: filters.are_needles() })
+        Ok(Self { needles, is_all: filters.are_needles(), any: left.contains(&true) })
+    }
+
+    /// False when lines of no template may pass.
+    pub(crate) fn any(&self) -> bool {
+        self.any
     }
 
     /// Whether a line of a template (`None`: stored as it is) and a context may pass: not [`May::ByContext`].
@@ -70,14 +78,14 @@ impl Candidates {
 impl OfFilter {
     fn new<'a>(
         any: &[Finder<'_>],
-        bodies: &Bodies,
-        is_left: impl Fn(usize) -> bool,
+        templates: &Templates,
+        left: &[bool],
         contexts: &impl Fn() -> Result<&'a Contexts, String>,
     ) -> Result<Self, String> {
         let needles: Vec<Needle<'_>> = any.iter().map(Needle::new).collect();
-        let may = |template| needles.iter().map(|needle| needle.may(bodies, template)).max().unwrap_or(May::Not);
-        let templates = (0..bodies.templates.len()).map(|template| if is_left(template) { may(template) } else { May::Not });
-        let templates: Vec<May> = templates.collect();
+        let may = |parts: &[Part]| needles.iter().map(|needle| needle.may(templates, parts)).max().unwrap_or(May::Not);
+        let of_all = templates.all.iter().zip(left).map(|(own, left)| if *left { may(&own.parts) } else { May::Not });
+        let templates: Vec<May> = of_all.collect();
         let by_context = templates.contains(&May::ByContext);
         Ok(Self { templates, contexts: if by_context { contexts()?.having(any) } else { Vec::new() } })
     }
@@ -108,19 +116,20 @@ impl<'a> Needle<'a> {
         Self { finder, is_of_token, fragments, words: OnceCell::new(), head, ends_words: OnceCell::new() }
     }
 
-    fn words(&self, bodies: &Bodies) -> &(Vec<bool>, bool) {
+    /// Most often none has it, which all at once say sooner than one by one.
+    fn words(&self, words: &Words) -> &(Vec<bool>, bool) {
         self.words.get_or_init(|| {
-            let words: Vec<bool> = bodies.words.iter().map(|word| self.finder.find(word).is_some()).collect();
-            let any = words.contains(&true);
-            (words, any)
+            let has = |word| self.finder.find(word).is_some();
+            let any = words.have(&self.finder);
+            (if any { words.iter().map(has).collect() } else { vec![false; words.len()] }, any)
         })
     }
 
-    fn may(&self, bodies: &Bodies, template: usize) -> May {
-        let parts = &bodies.templates[template].parts;
+    /// Whether lines of a template with these parts may have it.
+    fn may(&self, templates: &Templates, parts: &[Part]) -> May {
         let literals = || {
             parts.iter().filter_map(|part| match part {
-                Part::Literal(range) => Some(bodies.literal(range)),
+                Part::Literal(range) => Some(templates.literal(range)),
                 _ => None,
             })
         };
@@ -128,9 +137,9 @@ impl<'a> Needle<'a> {
             return May::Surely;
         }
         if self.is_of_token {
-            return parts.iter().map(|part| self.may_in(part, bodies)).max().unwrap_or(May::Not);
+            return parts.iter().map(|part| self.may_in(part, &templates.words)).max().unwrap_or(May::Not);
         }
-        if self.head.is_some_and(|head| !parts.iter().any(|part| self.may_end(part, head, bodies))) {
+        if self.head.is_some_and(|head| !parts.iter().any(|part| self.may_end(part, head, &templates.words))) {
             return May::Not;
         }
         let has_all = self.fragments.iter().all(|fragment| literals().any(|literal| fragment.find(literal).is_some()));
@@ -138,12 +147,10 @@ impl<'a> Needle<'a> {
     }
 
     /// Whether a variable's text may end with this.
-    fn may_end(&self, part: &Part, token: &[u8], bodies: &Bodies) -> bool {
+    fn may_end(&self, part: &Part, token: &[u8], words: &Words) -> bool {
         match part {
             Part::Literal(_) => false,
-            Part::Same(_) | Part::Words(_) => {
-                *self.ends_words.get_or_init(|| bodies.words.iter().any(|word| word.ends_with(token)))
-            }
+            Part::Same(_) | Part::Words(_) => *self.ends_words.get_or_init(|| words.iter().any(|word| word.ends_with(token))),
             Part::Numbers(_) => token.iter().all(u8::is_ascii_digit),
             Part::Ids(..) | Part::Trace | Part::Span => token.iter().all(is_hex),
             Part::Clock(..) => token.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'Z')),
@@ -152,12 +159,12 @@ impl<'a> Needle<'a> {
     }
 
     /// A needle of one token in a variable.
-    fn may_in(&self, part: &Part, bodies: &Bodies) -> May {
+    fn may_in(&self, part: &Part, words: &Words) -> May {
         let needle = self.finder.needle();
         let may = match part {
             Part::Literal(_) => false,
-            Part::Same(word) => self.words(bodies).0[*word as usize],
-            Part::Words(_) => self.words(bodies).1,
+            Part::Same(word) => self.words(words).0[*word as usize],
+            Part::Words(_) => self.words(words).1,
             Part::Numbers(_) => needle.iter().all(u8::is_ascii_digit),
             Part::Ids(..) => needle.iter().all(is_hex),
             Part::Clock(..) => needle.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'Z')),

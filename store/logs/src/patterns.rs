@@ -34,10 +34,10 @@ impl StoredLines {
         filters: &Filters,
         take: TakeTemplate<'_>,
     ) -> Result<ControlFlow<()>, String> {
-        let (times, severities, bodies) = (self.times()?, self.severities()?, self.bodies()?);
+        let (times, severities, outline) = (self.times()?, self.severities()?, self.outline()?);
         let (mut counts, mut body) = (BTreeMap::<(usize, u8, UnixNanos), u64>::new(), Vec::new());
         for (i, may) in self.candidates((within, range), filters, None)? {
-            let template = bodies.template(i);
+            let template = outline.template(i);
             if template.is_none() || may != May::Surely {
                 body.clear();
                 self.render(i, &mut body)?;
@@ -55,7 +55,7 @@ impl StoredLines {
         let (mut of, mut text) = (None, String::new());
         for ((template, severity, bucket), lines) in counts {
             if of != Some(template) {
-                (of, text) = (Some(template), text_of(bodies.template_text(template)));
+                (of, text) = (Some(template), text_of(outline.text(template)));
             }
             if take(&TemplateCount { text: TemplateText::Constant(&text), severity, bucket, lines }).is_break() {
                 return Ok(ControlFlow::Break(()));

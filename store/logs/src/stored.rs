@@ -13,7 +13,7 @@ use weir_model::log::{LogAttributes, LogRecord};
 use weir_model::select::Mention;
 use weir_model::time::{TimeRange, UnixNanos};
 
-use super::bodies::{Bodies, LineContext, Refers};
+use super::bodies::{Bodies, LineContext};
 use super::context::Contexts;
 use super::filter::Filters;
 use super::frame::{COLUMNS, Column, Frame};
@@ -22,6 +22,7 @@ use super::outline::{Outline, RawBodies};
 use super::places::{self, PlaceRun};
 use super::schema::Place;
 use super::take::{TakeLines, in_order};
+use super::templates::{Refers, Templates};
 use super::times::decode_times;
 use super::tokens::{TokenSet, Tokens};
 use super::words::Words;
@@ -38,6 +39,7 @@ pub(crate) struct StoredLines {
     outline: OnceLock<Arc<Outline>>,
     raw: OnceLock<Arc<RawBodies>>,
     words: OnceLock<Arc<Words>>,
+    templates: OnceLock<Arc<Templates>>,
     bodies: OnceLock<Bodies>,
     lengths: OnceLock<Vec<u32>>,
     details: OnceLock<Details>,
@@ -65,10 +67,10 @@ impl StoredLines {
         if times != frame.lines + 1 {
             return Err(format!("{times} bytes of times of {} lines", frame.lines));
         }
-        let (places, times, contexts, outline, raw, words) = Default::default();
+        let (places, times, contexts, outline, raw, words, templates) = Default::default();
         let (bodies, lengths, details, sequences) = Default::default();
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, frame, places, times, contexts, outline, raw, words, bodies, lengths, details, sequences })
+        Ok(Self { id, frame, places, times, contexts, outline, raw, words, templates, bodies, lengths, details, sequences })
     }
 
     /// Each column's name with its bytes before compression and as stored.
@@ -144,9 +146,15 @@ impl StoredLines {
         cached(&self.words, || Words::decode(&self.frame.column(Column::Words)?).map(Arc::new))
     }
 
+    /// Without what varies of their lines.
+    pub(crate) fn templates(&self) -> Result<&Arc<Templates>, String> {
+        let shared = || Ok::<_, String>((Arc::clone(self.outline()?), Arc::clone(self.words()?)));
+        cached(&self.templates, || Templates::decode(&self.frame, shared()?).map(Arc::new))
+    }
+
     /// Not checked line by line: see [`Self::lengths`].
     pub(crate) fn bodies(&self) -> Result<&Bodies, String> {
-        let shared = || Ok::<_, String>((Arc::clone(self.outline()?), Arc::clone(self.raw()?), Arc::clone(self.words()?)));
+        let shared = || Ok::<_, String>((Arc::clone(self.templates()?), Arc::clone(self.raw()?)));
         cached(&self.bodies, || Bodies::decode(&self.frame, shared()?))
     }
 
@@ -168,7 +176,7 @@ impl StoredLines {
     /// Of line `i`; without ids and attributes when its body refers to less than `least`.
     fn context(&self, i: usize, least: Refers) -> Result<LineContext<'_>, String> {
         let timestamp = self.times()?[i];
-        let (trace_id, span_id, attributes) = match self.bodies()?.refers(i) >= least {
+        let (trace_id, span_id, attributes) = match self.templates()?.refers(i) >= least {
             true => self.contexts()?.get(i),
             false => (TraceId::default(), SpanId::default(), LogAttributes::NONE),
         };
@@ -252,8 +260,12 @@ impl StoredLines {
         mention: Option<&Mention>,
         taker: &mut T,
     ) -> Result<ControlFlow<()>, String> {
+        let candidates = self.candidates((within, range), filters, mention)?;
+        if candidates.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
         let (times, mut body) = (self.times()?, Vec::new());
-        for (i, may) in in_order::<T, _>(self.candidates((within, range), filters, mention)?.into_iter()) {
+        for (i, may) in in_order::<T, _>(candidates.into_iter()) {
             if !taker.wants(times[i]) {
                 continue;
             }
@@ -278,9 +290,12 @@ impl StoredLines {
         wants: &dyn Fn(UnixNanos, u8) -> bool,
         take: &mut dyn FnMut(UnixNanos, u8, usize),
     ) -> Result<(), String> {
-        let (times, severities) = (self.times()?, self.severities()?);
-        let mut body = Vec::new();
-        for (i, may) in self.candidates((within, range), filters, None)? {
+        let candidates = self.candidates((within, range), filters, None)?;
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let (times, severities, mut body) = (self.times()?, self.severities()?, Vec::new());
+        for (i, may) in candidates {
             if !wants(times[i], severities[i]) {
                 continue;
             }
@@ -320,17 +335,24 @@ impl StoredLines {
         filters: &Filters,
         mention: Option<&Mention>,
     ) -> Result<Vec<(usize, May)>, String> {
+        let left = match filters.is_empty() {
+            true => None,
+            false => {
+                let templates = self.templates()?;
+                let left = filters.last.candidates(self.id, || Candidates::new(filters, templates, || self.contexts()))?;
+                if !left.any() && templates.outline.raw() == 0 {
+                    return Ok(Vec::new());
+                }
+                Some((left, templates))
+            }
+        };
         let times = self.times()?;
         let rows =
             mention.map(|mention| filters.last.saying(self.id, mention, || Ok(self.contexts()?.saying(mention)))).transpose()?;
         let is_wanted = |i: &usize| range.contains(times[*i]) && rows.as_ref().is_none_or(|rows| rows.1[self.row(*i)]);
         let inside = within.filter(is_wanted);
-        if filters.is_empty() {
-            return Ok(inside.map(|i| (i, May::Surely)).collect());
-        }
-        let bodies = self.bodies()?;
-        let candidates = filters.last.candidates(self.id, || Candidates::new(filters, bodies, || self.contexts()))?;
-        let may = |i: usize| (i, candidates.may(bodies.template(i), || self.row(i)));
+        let Some((left, templates)) = left else { return Ok(inside.map(|i| (i, May::Surely)).collect()) };
+        let may = |i: usize| (i, left.may(templates.number_of(i), || self.row(i)));
         Ok(inside.map(may).filter(|(_, may)| *may != May::Not).collect())
     }
 
@@ -351,6 +373,7 @@ impl StoredLines {
             + self.outline.get().map_or(0, |outline| outline.memory())
             + self.raw.get().map_or(0, |raw| raw.memory())
             + self.words.get().map_or(0, |words| words.memory())
+            + self.templates.get().map_or(0, |templates| templates.memory())
             + self.bodies.get().map_or(0, Bodies::memory)
             + self.lengths.get().map_or(0, |lengths| lengths.capacity() * size_of::<u32>())
             + self.details.get().map_or(0, details)
