@@ -2,13 +2,16 @@
 //! them, times are unpacked. Asked by `count`; `needle` tells the same of single lines where this does not know.
 
 use std::cell::OnceCell;
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use memchr::memmem::Finder;
 use weir_model::time::{TimeRange, UnixNanos};
 
-use super::filter::Filters;
+use super::filter::{Expression, Filter, Filters};
 use super::needle::fragments;
+use super::outline::Outline;
+use super::sequence::Text;
 use super::stored::StoredLines;
 use super::template::{ATTRIBUTE, CLOCK, WORD};
 use super::tokens::is_token_byte;
@@ -35,6 +38,17 @@ pub(crate) enum Passing {
     },
 }
 
+impl Passing {
+    /// Whether line `i`, of this template (`None`: stored as it is), may pass; and does where this is known.
+    pub(super) fn has(&self, template: Option<usize>, i: usize) -> bool {
+        match (self, template) {
+            (Self::DependsOnLine, _) => true,
+            (Self::Known { templates, .. }, Some(template)) => templates[template],
+            (Self::Known { raw, .. }, None) => raw.binary_search(&(i as u32)).is_ok(),
+        }
+    }
+}
+
 impl StoredLines {
     /// Gives time and severity of every one of these lines in the range that passes. Without a range all of them count, and their times
     /// are said to be 0. False, and nothing is given, when texts of templates do not say which lines pass.
@@ -45,54 +59,44 @@ impl StoredLines {
         take: &mut dyn FnMut(UnixNanos, u8),
     ) -> Result<bool, String> {
         let passing = filters.last.passing(self.id(), || self.all_passing(filters))?;
-        let Passing::Known { templates, raw, any } = &*passing else { return Ok(false) };
-        if !any {
-            return Ok(true);
+        match &*passing {
+            Passing::DependsOnLine => return Ok(false),
+            Passing::Known { any: false, .. } => return Ok(true),
+            Passing::Known { .. } => {}
         }
         let (times, severities) = (range.map(|_| self.times()).transpose()?, self.severities()?);
         for (i, number) in within.clone().zip(self.outline()?.numbers_of(within)) {
-            let passes = match number.checked_sub(1) {
-                Some(template) => templates[template],
-                None => raw.binary_search(&(i as u32)).is_ok(),
-            };
             let time = times.map_or(0, |times| times[i]);
-            if passes && range.is_none_or(|range| range.contains(time)) {
+            if passing.has(number.checked_sub(1), i) && range.is_none_or(|range| range.contains(time)) {
                 take(time, severities[i]);
             }
         }
         Ok(true)
     }
 
-    fn all_passing(&self, filters: &Filters) -> Result<Passing, String> {
-        let Some(templates) = self.passing(filters)? else { return Ok(Passing::DependsOnLine) };
+    /// What filters leave of all lines of the pack.
+    pub(super) fn all_passing(&self, filters: &Filters) -> Result<Passing, String> {
+        let has = self.has(filters)?;
+        if has.contains(&Has::Unknown) {
+            return Ok(Passing::DependsOnLine);
+        }
+        let templates: Vec<bool> = has.into_iter().map(|has| has == Has::Yes).collect();
         let raw = self.passing_raw(filters)?;
         let any = templates.contains(&true) || !raw.is_empty();
         Ok(Passing::Known { templates, raw, any })
     }
 
-    /// Of each template whether its lines pass; `None` when of one it depends on the line.
-    fn passing(&self, filters: &Filters) -> Result<Option<Vec<bool>>, String> {
-        // A body with a mark's byte has no template.
-        let is_mark = |byte: &u8| (WORD..=CLOCK).contains(byte);
-        if !filters.are_needles() || filters.needles().flatten().any(|finder| finder.needle().iter().any(is_mark)) {
-            return Ok(None);
-        }
-        let outline = self.outline()?;
-        let mut found = vec![Has::Yes; outline.len()];
-        for any in filters.needles() {
-            let needles: Vec<Needle<'_>> = any.iter().map(Needle::new).collect();
-            for (template, has) in found.iter_mut().enumerate() {
-                let mut best = Has::No;
-                for needle in &needles {
-                    if *has == Has::No || best == Has::Yes {
-                        break;
-                    }
-                    best = best.max(needle.is_in(outline.text(template), self)?);
-                }
-                *has = (*has).min(best);
+    /// Of each template whether its lines pass.
+    fn has(&self, filters: &Filters) -> Result<Vec<Has>, String> {
+        let pack = Constant::new(self)?;
+        let mut found = vec![Has::Yes; pack.outline.len()];
+        for filter in filters.all() {
+            let filter = FilterOf::new(filter);
+            for (template, has) in found.iter_mut().enumerate().filter(|(_, has)| **has != Has::No) {
+                *has = (*has).min(filter.has(template, &pack)?);
             }
         }
-        Ok((!found.contains(&Has::Unknown)).then(|| found.into_iter().map(|has| has == Has::Yes).collect()))
+        Ok(found)
     }
 
     /// The lines, ascending, that pass of those whose bodies are stored as they are.
@@ -111,9 +115,135 @@ impl StoredLines {
     }
 }
 
+impl Has {
+    /// Of lines that must not have it.
+    fn inverted(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Unknown => Self::Unknown,
+            Self::Yes => Self::No,
+        }
+    }
+}
+
+/// What is constant of a pack, and what of its variables is asked for all templates at once.
+struct Constant<'a> {
+    lines: &'a StoredLines,
+    outline: &'a Outline,
+    /// Texts and words in lower case.
+    lower_texts: OnceCell<Vec<u8>>,
+    lower_words: OnceCell<Vec<u8>>,
+}
+
+impl<'a> Constant<'a> {
+    fn new(lines: &'a StoredLines) -> Result<Self, String> {
+        Ok(Self { lines, outline: lines.outline()?, lower_texts: OnceCell::new(), lower_words: OnceCell::new() })
+    }
+
+    /// A template's text.
+    fn text(&self, template: usize, any_case: bool) -> &[u8] {
+        if !any_case {
+            return self.outline.text(template);
+        }
+        &self.lower_texts.get_or_init(|| self.outline.texts().to_ascii_lowercase())[self.outline.span(template)]
+    }
+
+    fn is_ascii(&self) -> Result<bool, String> {
+        Ok(self.outline.texts().is_ascii() && self.lines.words()?.bytes().is_ascii())
+    }
+
+    /// Whether a regular expression's dots match all that lies between two texts of a template.
+    fn is_gap(&self, text: &[u8]) -> Result<bool, String> {
+        // Attributes may have ends of lines; other variables are tokens, ids and times.
+        let is_of_one_line = !text.iter().any(|byte| matches!(*byte, b'\n' | ATTRIBUTE)) && std::str::from_utf8(text).is_ok();
+        Ok(is_of_one_line && self.lines.words()?.bytes().is_ascii())
+    }
+}
+
+/// A filter asked of the templates of a pack.
+enum FilterOf<'a> {
+    Any(Vec<Needle<'a>>),
+    All(Vec<Needle<'a>>),
+    Sequences(Vec<Vec<Vec<Needle<'a>>>>),
+    Unknown,
+    Not(Box<Self>),
+}
+
+impl<'a> FilterOf<'a> {
+    fn new(filter: &'a Filter) -> Self {
+        let exact = |finders: &'a [Finder<'static>]| finders.iter().map(|finder| Needle::new(finder, false)).collect();
+        match filter {
+            Filter::Contains(any) => Self::Any(exact(any)),
+            Filter::NotContains(none) => Self::Not(Box::new(Self::Any(exact(none)))),
+            Filter::Matches(expression) => {
+                Self::of_sequences(expression).unwrap_or_else(|| Self::All(exact(&expression.required)))
+            }
+            Filter::NotMatches(expression) => Self::Not(Box::new(Self::of_sequences(expression).unwrap_or(Self::Unknown))),
+        }
+    }
+
+    fn of_sequences(expression: &'a Expression) -> Option<Self> {
+        let needles = |part: &'a Vec<Text>| part.iter().map(|text| Needle::new(&text.finder, text.any_case)).collect();
+        let sequences = expression.sequences.as_ref()?.iter();
+        Some(Self::Sequences(sequences.map(|sequence| sequence.0.iter().map(needles).collect()).collect()))
+    }
+
+    /// Whether lines of a template pass.
+    fn has(&self, template: usize, pack: &Constant<'_>) -> Result<Has, String> {
+        match self {
+            Self::Any(needles) => best(needles.iter().map(|needle| needle.is_in(template, pack))),
+            // That it matches, these texts do not say.
+            Self::All(needles) => {
+                let mut has = Has::Unknown;
+                for needle in needles {
+                    has = has.min(needle.is_in(template, pack)?);
+                }
+                Ok(has)
+            }
+            Self::Sequences(any) => best(any.iter().map(|parts| in_order(parts, template, pack))),
+            Self::Unknown => Ok(Has::Unknown),
+            Self::Not(filter) => Ok(filter.has(template, pack)?.inverted()),
+        }
+    }
+}
+
+/// The most of several; nothing is asked behind a `Yes`.
+fn best(all: impl Iterator<Item = Result<Has, String>>) -> Result<Has, String> {
+    let mut best = Has::No;
+    for has in all {
+        best = best.max(has?);
+        if best == Has::Yes {
+            break;
+        }
+    }
+    Ok(best)
+}
+
+/// Whether lines of a template have one text of each part, in order. The text that ends first leaves most for the others.
+fn in_order(parts: &[Vec<Needle<'_>>], template: usize, pack: &Constant<'_>) -> Result<Has, String> {
+    let (mut end, mut is_known) = (None, true);
+    for part in parts {
+        let ends = part.iter().filter_map(|needle| needle.find(template, end.unwrap_or(0), pack));
+        let Some((next, Reverse(start))) = ends.map(|range| (range.end, Reverse(range.start))).min() else {
+            let mut all = parts.iter().flatten();
+            let may_be = all.try_fold(false, |may_be, needle| Ok::<_, String>(may_be || needle.may_vary(template, pack)?))?;
+            return Ok(if may_be { Has::Unknown } else { Has::No });
+        };
+        is_known &= match end {
+            Some(end) => pack.is_gap(&pack.outline.text(template)[end..start])?,
+            None => true,
+        };
+        end = Some(next);
+    }
+    Ok(if is_known { Has::Yes } else { Has::Unknown })
+}
+
 /// What is looked for.
 struct Needle<'a> {
     finder: &'a Finder<'a>,
+    any_case: bool,
+    /// No body with a template has it: it has a byte of a mark.
+    is_nowhere: bool,
     /// When none of its tokens can be a whole variable: its tokens without a separator in front or behind. A variable that has all of
     /// such a token is the only way for the needle not to lie in one literal.
     edges: Option<Vec<Finder<'a>>>,
@@ -125,61 +255,87 @@ struct Needle<'a> {
 }
 
 impl<'a> Needle<'a> {
-    fn new(finder: &'a Finder<'a>) -> Self {
+    fn new(finder: &'a Finder<'a>, any_case: bool) -> Self {
         let text = finder.needle();
         Self {
             finder,
-            edges: edges(text).map(|edges| edges.into_iter().map(Finder::new).collect()),
+            any_case,
+            is_nowhere: text.iter().any(|byte| (WORD..=CLOCK).contains(byte)),
+            edges: edges(text, any_case).map(|edges| edges.into_iter().map(Finder::new).collect()),
             fragments: fragments(text).into_iter().map(Finder::new).collect(),
             in_words: OnceCell::new(),
             in_contexts: OnceCell::new(),
         }
     }
 
-    /// Whether lines of a template with this text have it. Errors when what is stored of `lines` cannot be read.
-    fn is_in(&self, text: &[u8], lines: &StoredLines) -> Result<Has, String> {
-        if in_literal(self.finder, text) {
-            return Ok(Has::Yes);
-        }
-        if !text.iter().any(|byte| (WORD..=CLOCK).contains(byte)) {
-            return Ok(Has::No);
-        }
-        let Some(edges) = &self.edges else {
-            let has_all = self.fragments.iter().all(|fragment| fragment.find(text).is_some());
-            return Ok(if has_all { Has::Unknown } else { Has::No });
-        };
-        let may_be = memchr::memchr(WORD, text).is_some() && self.in_words(edges, lines)?
-            || memchr::memchr(ATTRIBUTE, text).is_some() && self.in_contexts(edges, lines)?;
-        Ok(if may_be { Has::Unknown } else { Has::No })
+    /// Where it lies in a literal of a template, from there on.
+    fn find(&self, template: usize, from: usize, pack: &Constant<'_>) -> Option<Range<usize>> {
+        let at = find_literal(self.finder, pack.text(template, self.any_case), from)?;
+        Some(at..at + self.finder.needle().len())
     }
 
-    fn in_words(&self, edges: &[Finder<'_>], lines: &StoredLines) -> Result<bool, String> {
+    /// Whether lines of a template have it. Errors when what is stored of them cannot be read.
+    fn is_in(&self, template: usize, pack: &Constant<'_>) -> Result<Has, String> {
+        if self.is_nowhere {
+            return Ok(Has::No);
+        }
+        if self.find(template, 0, pack).is_some() {
+            return Ok(Has::Yes);
+        }
+        Ok(if self.may_vary(template, pack)? { Has::Unknown } else { Has::No })
+    }
+
+    /// Whether it may be where it is in no literal of a template.
+    fn may_vary(&self, template: usize, pack: &Constant<'_>) -> Result<bool, String> {
+        if self.is_nowhere {
+            return Ok(false);
+        }
+        // Letters beyond ASCII that are these two in another case.
+        let may_fold = self.any_case && self.finder.needle().iter().any(|byte| matches!(byte, b'k' | b's'));
+        if may_fold && !pack.is_ascii()? {
+            return Ok(true);
+        }
+        let text = pack.text(template, self.any_case);
+        if !text.iter().any(|byte| (WORD..=CLOCK).contains(byte)) {
+            return Ok(false);
+        }
+        let Some(edges) = &self.edges else {
+            return Ok(self.fragments.iter().all(|fragment| fragment.find(text).is_some()));
+        };
+        Ok(memchr::memchr(WORD, text).is_some() && self.in_words(edges, pack)?
+            || memchr::memchr(ATTRIBUTE, text).is_some() && self.in_contexts(edges, pack)?)
+    }
+
+    fn in_words(&self, edges: &[Finder<'_>], pack: &Constant<'_>) -> Result<bool, String> {
         if let Some(known) = self.in_words.get() {
             return Ok(*known);
         }
-        let words = lines.words()?;
-        Ok(*self.in_words.get_or_init(|| edges.iter().any(|edge| words.have(edge))))
+        let words = pack.lines.words()?;
+        let in_lower =
+            |edge: &Finder<'_>| edge.find(pack.lower_words.get_or_init(|| words.bytes().to_ascii_lowercase())).is_some();
+        let has = |edge: &Finder<'_>| if self.any_case { in_lower(edge) } else { words.have(edge) };
+        Ok(*self.in_words.get_or_init(|| edges.iter().any(has)))
     }
 
-    fn in_contexts(&self, edges: &[Finder<'_>], lines: &StoredLines) -> Result<bool, String> {
+    fn in_contexts(&self, edges: &[Finder<'_>], pack: &Constant<'_>) -> Result<bool, String> {
         if let Some(known) = self.in_contexts.get() {
             return Ok(*known);
         }
-        let contexts = lines.contexts()?;
-        Ok(*self.in_contexts.get_or_init(|| !edges.is_empty() && contexts.having(edges).contains(&true)))
+        let contexts = pack.lines.contexts()?;
+        let has = || !edges.is_empty() && (self.any_case || contexts.having(edges).contains(&true));
+        Ok(*self.in_contexts.get_or_init(has))
     }
 }
 
-/// Whether a text that has no byte of a mark is in a literal of a template.
-fn in_literal(finder: &Finder<'_>, template: &[u8]) -> bool {
-    let mut from = 0;
-    while let Some(at) = finder.find(&template[from..]).map(|at| from + at) {
+/// Where a text that has no byte of a mark is in a literal of a template, from there on.
+fn find_literal(finder: &Finder<'_>, template: &[u8], mut from: usize) -> Option<usize> {
+    loop {
+        let at = from + finder.find(template.get(from..)?)?;
         if at == 0 || template[at - 1] < ATTRIBUTE || template[at - 1] > CLOCK || !is_of_mark(template, at) {
-            return true;
+            return Some(at);
         }
         from = at + 1;
     }
-    false
 }
 
 /// Whether a byte of a template belongs to the mark before it.
@@ -193,12 +349,11 @@ fn is_of_mark(template: &[u8], at: usize) -> bool {
 
 /// The tokens at the edges of a needle without a separator beyond them; `None` when one of its tokens may be a variable, or a part of a
 /// UUID or a time, or when it has none. A token at both edges stands once.
-fn edges(needle: &[u8]) -> Option<Vec<&[u8]>> {
+fn edges(needle: &[u8], any_case: bool) -> Option<Vec<&[u8]>> {
     let tokens = || needle.split(|byte| !is_token_byte(*byte));
     // No digit; and a letter that neither UUIDs and ids nor times have.
-    let is_constant = |token: &[u8]| {
-        !token.iter().any(u8::is_ascii_digit) && token.iter().any(|byte| !matches!(byte, b'a'..=b'f' | b'T' | b'Z'))
-    };
+    let of_variable = |byte: &u8| matches!(byte, b'a'..=b'f' | b'T' | b'Z') || any_case && matches!(byte, b't' | b'z');
+    let is_constant = |token: &[u8]| !token.iter().any(u8::is_ascii_digit) && !token.iter().all(of_variable);
     let all = tokens().filter(|token| !token.is_empty());
     if all.clone().next().is_none() || !all.clone().all(is_constant) {
         return None;
@@ -218,7 +373,7 @@ mod tests {
     #[test]
     fn edges_are_what_a_variable_may_have_of_a_needle() {
         let check = |needle: &str, expected: Option<&[&str]>| {
-            let found = edges(needle.as_bytes());
+            let found = edges(needle.as_bytes(), false);
             let found = found.map(|edges| edges.into_iter().map(|edge| std::str::from_utf8(edge).unwrap()).collect::<Vec<_>>());
             assert_eq!(found.as_deref(), expected, "{needle:?}");
         };
@@ -239,7 +394,7 @@ mod tests {
     #[test]
     fn a_place_is_no_letter_of_a_literal() {
         let check = |needle: &str, template: &[u8], expected: bool| {
-            assert_eq!(in_literal(&Finder::new(needle), template), expected, "{needle:?} in {template:?}");
+            assert_eq!(find_literal(&Finder::new(needle), template, 0).is_some(), expected, "{needle:?} in {template:?}");
         };
         check("Ab", b"x Ab", true);
         check("Ab", b"\x04Ab", false);

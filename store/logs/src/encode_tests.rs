@@ -194,7 +194,7 @@ proptest! {
 
     /// What is looked for is a part of a line, or nearly.
     #[test]
-    fn filters_find_what_they_find_in_every_body((shapes, lines) in lines(), parts in prop::collection::vec((0..60_usize, 0..40_usize, 0..20_usize, any::<bool>()), 1..4)) {
+    fn filters_find_what_they_find_in_every_body((shapes, lines) in lines(), parts in prop::collection::vec((0..60_usize, 0..40_usize, 0..20_usize, any::<bool>()), 1..4), kind in 0..8_u8) {
         let bodies: Vec<Vec<u8>> = lines.iter().map(|line| line.body(&shapes)).collect();
         let needle = |(line, at, length, other): &(usize, usize, usize, bool)| {
             let body = &bodies[line % bodies.len()];
@@ -205,7 +205,21 @@ proptest! {
             }
             needle
         };
-        let filter = [LineFilter::Contains(parts.iter().map(needle).collect())];
+        let needles: Vec<Vec<u8>> = parts.iter().map(needle).collect();
+        let joined = |with: &str| {
+            let escaped: Vec<_> = needles.iter().map(|needle| regex::escape(&String::from_utf8_lossy(needle))).collect();
+            escaped.join(with)
+        };
+        let regex = |pattern: &str| regex::bytes::Regex::new(pattern).unwrap();
+        let filter = match kind {
+            0 | 1 => vec![LineFilter::Contains(needles)],
+            2 => vec![LineFilter::NotContains(needles)],
+            3 => vec![LineFilter::Matches(regex(&joined(".*")))],
+            4 => vec![LineFilter::Matches(regex(&format!("(?i){}", joined(".*?").to_uppercase())))],
+            5 => vec![LineFilter::Matches(regex(&format!("(?i){}", joined("|"))))],
+            6 => vec![LineFilter::NotMatches(regex(&joined("(.*|x)")))],
+            _ => vec![LineFilter::Matches(regex(&joined(".*|"))), LineFilter::NotContains(vec![b"7 ".to_vec()])],
+        };
         let filters = Filters::new(&filter);
         let stored = StoredLines::open(encode(&shapes, &lines).bytes).unwrap();
         let mut found = Vec::new();
@@ -255,16 +269,14 @@ fn what_is_constant_tells_which_lines_pass() {
     let line = |i: u64, shape| Line { timestamp: i as i64 * SECOND, sequence: 0, seed: i * 77, shape, context: 1 + i as u8 % 2 };
     let lines: Vec<Line> = (0..41).map(|i| line(i, if i == 40 { 2 } else { i as usize % 2 })).collect();
     let stored = StoredLines::open(encode(&shapes, &lines).bytes).unwrap();
-    let check = |needle: &str, expected: Option<usize>| {
-        let filters = Filters::new(&[LineFilter::Contains(vec![needle.into()])]);
-        let mut lines = 0;
-        let known = stored.tally((0..41, None), &filters, &mut |_, _| lines += 1).unwrap();
-        assert_eq!(known.then_some(lines), expected, "{needle:?}");
-        if known {
-            let all = stored.measure((0..41, TimeRange::ALL), &filters, &|_, _| true, &mut |_, _, _| lines -= 1);
-            assert_eq!((all, lines), (Ok(()), 0), "{needle:?}");
-        }
+    let check_filter = |filter: LineFilter, expected: Option<usize>| {
+        let (filters, mut counted) = (Filters::new(std::slice::from_ref(&filter)), 0);
+        let known = stored.tally((0..41, None), &filters, &mut |_, _| counted += 1).unwrap();
+        assert_eq!(known.then_some(counted), expected, "{filter:?}");
+        let passing = lines.iter().filter(|line| filters.passes(&line.body(&shapes))).count();
+        assert!(!known || counted == passing, "{filter:?}: {counted} of {passing}");
     };
+    let check = |needle: &str, expected| check_filter(LineFilter::Contains(vec![needle.into()]), expected);
     check("failed", Some(21));
     check("has failed: user", Some(20));
     check("order ", Some(40));
@@ -279,6 +291,24 @@ fn what_is_constant_tells_which_lines_pass() {
     check("7", None);
     check("order 7", None);
     check("cafe", None);
+    let regex = |pattern: &str, expected| {
+        check_filter(LineFilter::Matches(regex::bytes::Regex::new(pattern).unwrap()), expected);
+    };
+    regex("order.*failed", Some(20));
+    regex("[Oo]rder.*[Ff]ail", Some(20));
+    regex("failed.*order", Some(0));
+    regex("(?i)FAILED|done", Some(41));
+    regex("zebra|alone.*failed", Some(1));
+    regex("user.*x", Some(0));
+    // A word may have it in another case; and numbers are no text.
+    regex("(?i)NODE", None);
+    regex("order [0-9]+ has", None);
+    let not =
+        |pattern: &str, expected| check_filter(LineFilter::NotMatches(regex::bytes::Regex::new(pattern).unwrap()), expected);
+    not("order.*failed", Some(21));
+    not("order [0-9]+ has", None);
+    check_filter(LineFilter::NotContains(vec![b"failed".to_vec(), b"zebra".to_vec()]), Some(20));
+    check_filter(LineFilter::NotContains(vec![b"7".to_vec()]), None);
     assert!(stored.memory() < 20_000, "{} bytes", stored.memory());
 }
 

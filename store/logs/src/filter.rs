@@ -9,6 +9,7 @@ use weir_model::select::LineFilter;
 
 use super::asked::LastPack;
 use super::required::required_texts;
+use super::sequence::{Sequence, sequences};
 
 /// All must pass.
 pub struct Filters {
@@ -17,12 +18,27 @@ pub struct Filters {
     pub(crate) last: LastPack,
 }
 
-enum Filter {
+pub(crate) enum Filter {
     Contains(Vec<Finder<'static>>),
     NotContains(Vec<Finder<'static>>),
-    /// With texts that each match has.
-    Matches(Regex, Vec<Finder<'static>>),
-    NotMatches(Regex),
+    Matches(Expression),
+    NotMatches(Expression),
+}
+
+/// A regular expression, and what is known of its matches.
+pub(crate) struct Expression {
+    regex: Regex,
+    /// Texts that each match has.
+    pub(crate) required: Vec<Finder<'static>>,
+    /// Lines that have one of these match, and no others do.
+    pub(crate) sequences: Option<Vec<Sequence>>,
+}
+
+impl Expression {
+    fn new(regex: &Regex) -> Self {
+        let required = required_texts(regex.as_str()).into_iter().map(|text| Finder::new(&text).into_owned()).collect();
+        Self { regex: regex.clone(), required, sequences: sequences(regex.as_str()) }
+    }
 }
 
 impl Filters {
@@ -33,11 +49,8 @@ impl Filters {
         let ready = filters.iter().map(|filter| match filter {
             LineFilter::Contains(needles) => Filter::Contains(finders(needles)),
             LineFilter::NotContains(needles) => Filter::NotContains(finders(needles)),
-            LineFilter::Matches(regex) => {
-                let texts = required_texts(regex.as_str());
-                Filter::Matches(regex.clone(), texts.into_iter().map(|text| Finder::new(&text).into_owned()).collect())
-            }
-            LineFilter::NotMatches(regex) => Filter::NotMatches(regex.clone()),
+            LineFilter::Matches(regex) => Filter::Matches(Expression::new(regex)),
+            LineFilter::NotMatches(regex) => Filter::NotMatches(Expression::new(regex)),
         });
         Self { all: ready.collect(), last: LastPack::default() }
     }
@@ -47,11 +60,16 @@ impl Filters {
         self.all.is_empty()
     }
 
+    /// One by one.
+    pub(crate) fn all(&self) -> &[Filter] {
+        &self.all
+    }
+
     /// What lines have to have: of each filter one of several.
     pub(crate) fn needles(&self) -> impl Iterator<Item = &[Finder<'static>]> {
         self.all.iter().flat_map(|filter| match filter {
             Filter::Contains(any) => any.chunks(any.len().max(1)),
-            Filter::Matches(_, texts) => texts.chunks(1),
+            Filter::Matches(expression) => expression.required.chunks(1),
             Filter::NotContains(_) | Filter::NotMatches(_) => <&[Finder<'static>]>::default().chunks(1),
         })
     }
@@ -66,8 +84,8 @@ impl Filters {
         self.all.iter().all(|filter| match filter {
             Filter::Contains(any) => any.iter().any(|finder| finder.find(line).is_some()),
             Filter::NotContains(none) => !none.iter().any(|finder| finder.find(line).is_some()),
-            Filter::Matches(regex, _) => regex.is_match(line),
-            Filter::NotMatches(regex) => !regex.is_match(line),
+            Filter::Matches(expression) => expression.regex.is_match(line),
+            Filter::NotMatches(expression) => !expression.regex.is_match(line),
         })
     }
 
@@ -122,7 +140,7 @@ mod tests {
             .iter()
             .map(|filter| match filter {
                 Filter::Contains(finders) | Filter::NotContains(finders) => finders.len(),
-                Filter::Matches(..) | Filter::NotMatches(_) => 0,
+                Filter::Matches(_) | Filter::NotMatches(_) => 0,
             })
             .collect();
         assert_eq!(counts, [2, 2]);

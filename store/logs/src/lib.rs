@@ -7,15 +7,15 @@
 //!   which are stored as one; `schema` says what is known of a chunk from outside, `rollup` counts its lines by time and level;
 //! - `encode`: a pack as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
 //!   text and variables, `words`, `clock` and `fixed`: what variables are; `times`: those of lines; `context`: ids and attributes, `context_filter`: which of
-//!   them have what is looked for; `outline`: bodies without their variables, `constant` tells lines by it; `bodies`: bodies rendered,
-//!   `needle`: which need not be; `patterns` counts templates; `opened` keeps what was unpacked lately, `asked` what filters
+//!   them have what is looked for; `outline`: bodies without their variables, `constant` tells lines by it; `templates`: where values of variables lie, `bodies`: bodies
+//!   rendered, `needle`: which need not be; `passing`: lines that pass; `patterns` counts templates; `opened` keeps what was unpacked lately, `asked` what filters
 //!   leave of the pack at hand;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one, whose chunks
 //!   `chunks_in_order` reads many at a time;
 //! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block, `directory` how what is held of it is read; `source`: one chunk wherever it lies;
-//! - `plan`: a compiled select; `filter`: its line filters, `required`: texts that their expressions ask for; `predicate`: what
+//! - `plan`: a compiled select; `filter`: its line filters, `required`: texts that their expressions ask for, `sequence`: expressions that are nothing else; `predicate`: what
 //!   they need of a chunk's words, so that most chunks stay closed;
 //! - `selected`: chunks of a block that a plan has; `segment`: blocks and heads give their chunks by time; `lookahead`: indexes of several blocks are read at once; `chunks_ahead`: packs are read before their turn; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `counting` by several threads, `line` finds one
 //!   line; `tail` follows the head.
@@ -66,6 +66,7 @@ mod outline;
 mod pack_tests;
 mod packs;
 mod part;
+mod passing;
 mod patterns;
 mod places;
 mod plan;
@@ -76,6 +77,7 @@ mod rollup;
 mod schema;
 mod segment;
 mod selected;
+mod sequence;
 mod source;
 mod source_lines;
 mod stored;

@@ -62,6 +62,11 @@ impl LogsPlan {
         Self { ahead: Some(ChunksAhead::default()), ..self }
     }
 
+    /// Of one that gives the lines that pass: packs are looked through too.
+    pub(crate) fn looking_ahead(self) -> Self {
+        if self.filters.is_empty() { self.reading_ahead() } else { Self { ahead: Some(ChunksAhead::looking()), ..self } }
+    }
+
     /// Nothing is opened for it any more: gives back what was read before its turn.
     pub(crate) fn end(&self, budget: &dyn Budget) {
         self.ahead.iter().for_each(|ahead| ahead.end(budget));

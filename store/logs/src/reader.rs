@@ -158,7 +158,7 @@ fn cover(view: &PartitionView<LogsEngine>, coverage: &mut Coverage) {
 
 impl LogReader for LogsReader {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
-        let plan = Arc::new(LogsPlan::new(select).with_mention(visitor.mention()).reading_ahead());
+        let plan = Arc::new(LogsPlan::new(select).with_mention(visitor.mention()).looking_ahead());
         let result = self.visit_in_order(&plan, budget, visitor);
         plan.end(budget);
         result

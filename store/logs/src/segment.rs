@@ -13,6 +13,7 @@ use weir_model::time::{TimeRange, UnixNanos};
 
 use super::asked::HeldPack;
 use super::block::LogsBlock;
+use super::chunks_ahead::Reached;
 use super::head::LogsHead;
 use super::lookahead::Fetched;
 use super::newest::Newest;
@@ -117,29 +118,36 @@ impl Chunk {
         self.fetched.set(true);
     }
 
-    /// Opens it within a budget: see [`Source::open`].
+    /// Opens it within a budget: see [`Source::open`]. `None` too when it was looked through and no line of it passes.
     pub(crate) fn open(
         &self,
         plan: &LogsPlan,
         budget: &dyn Budget,
         coverage: &mut Coverage,
     ) -> Result<Option<SourceLines>, ReadError> {
-        match self.fetched.get() || self.reach(plan, budget)? {
-            true => self.source.open_paid(&plan.held, budget, coverage),
-            false => self.source.open(&plan.held, budget, coverage),
+        let reached = if self.fetched.get() { None } else { Some(self.reach(plan, budget)?) };
+        match reached {
+            Some(Reached::Unread) => self.source.open(&plan.held, budget, coverage),
+            Some(Reached::Empty) => {
+                budget.spend(u64::from(self.source.meta().count))?;
+                Ok(None)
+            }
+            Some(Reached::Read(_)) | None => self.source.open_paid(&plan.held, budget, coverage),
         }
     }
 
-    /// Its turn to be opened has come: whether it was read, with others that follow, and is paid.
-    fn reach(&self, plan: &LogsPlan, budget: &dyn Budget) -> Result<bool, ReadError> {
-        let (Some(ahead), Some((block, chunk))) = (&plan.ahead, self.stored()) else { return Ok(false) };
+    /// Its turn to be opened has come: what was read of it, with others that follow, and is held then.
+    fn reach(&self, plan: &LogsPlan, budget: &dyn Budget) -> Result<Reached, ReadError> {
+        let (Some(ahead), Some((block, chunk))) = (&plan.ahead, self.stored()) else { return Ok(Reached::Unread) };
         if plan.held.get(block, chunk).is_some() {
-            return Ok(false);
+            return Ok(Reached::Unread);
         }
         let list = || block.in_turn(plan, &self.left).into_iter().map(|(_, chunk)| chunk).collect();
-        let pack = ahead.reach((block, chunk), list, budget)?;
-        pack.iter().for_each(|pack| plan.held.hold(block, chunk, pack));
-        Ok(pack.is_some())
+        let reached = ahead.reach((block, chunk), plan, list, budget)?;
+        if let Reached::Read(pack) = &reached {
+            plan.held.hold(block, chunk, pack);
+        }
+        Ok(reached)
     }
 
     /// Whether a line of it may pass and be of use, as far as is known without opening it. What the index of a block does not leave is not given

@@ -1,7 +1,6 @@
 //! A pack of encoded chunks, opened: each column is unpacked when it is first asked for. Written by `encode.rs`; drawn in
 //! `docs/formats/logs_block.md`.
 
-use std::ops::ControlFlow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,18 +9,14 @@ use bytes::Bytes;
 use weir_blocks::columns::Reader;
 use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::log::{LogAttributes, LogRecord};
-use weir_model::select::Mention;
-use weir_model::time::{TimeRange, UnixNanos};
+use weir_model::time::UnixNanos;
 
 use super::bodies::{Bodies, LineContext};
 use super::context::Contexts;
-use super::filter::Filters;
 use super::frame::{COLUMNS, Column, Frame};
-use super::needle::{Candidates, May};
 use super::outline::{Outline, RawBodies};
 use super::places::{self, PlaceRun};
 use super::schema::Place;
-use super::take::{TakeLines, in_order};
 use super::templates::{Refers, Templates};
 use super::times::decode_times;
 use super::tokens::{TokenSet, Tokens};
@@ -251,67 +246,6 @@ impl StoredLines {
         Ok((LineId { partition: self.frame.partition, offset, ordinal }, record))
     }
 
-    /// Gives every one of these lines in the range that passes and is wanted. Bodies are rendered only of templates and ids that may have what
-    /// filters look for, and of lines whose ids and metadata may be what a mention says.
-    pub(crate) fn visit<T: TakeLines>(
-        &self,
-        (within, range): (Range<usize>, TimeRange),
-        filters: &Filters,
-        mention: Option<&Mention>,
-        taker: &mut T,
-    ) -> Result<ControlFlow<()>, String> {
-        let candidates = self.candidates((within, range), filters, mention)?;
-        if candidates.is_empty() {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let (times, mut body) = (self.times()?, Vec::new());
-        for (i, may) in in_order::<T, _>(candidates.into_iter()) {
-            if !taker.wants(times[i]) {
-                continue;
-            }
-            body.clear();
-            self.render(i, &mut body)?;
-            if may == May::Surely || filters.passes(&body) {
-                let (id, record) = self.record(i, &body)?;
-                if taker.take(id, record).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// Gives the time, the severity and the bytes of the body of every one of these lines in the range that passes and that is wanted by its time
-    /// and severity. Bodies of templates that say whether they pass are not rendered.
-    pub(crate) fn measure(
-        &self,
-        (within, range): (Range<usize>, TimeRange),
-        filters: &Filters,
-        wants: &dyn Fn(UnixNanos, u8) -> bool,
-        take: &mut dyn FnMut(UnixNanos, u8, usize),
-    ) -> Result<(), String> {
-        let candidates = self.candidates((within, range), filters, None)?;
-        if candidates.is_empty() {
-            return Ok(());
-        }
-        let (times, severities, mut body) = (self.times()?, self.severities()?, Vec::new());
-        for (i, may) in candidates {
-            if !wants(times[i], severities[i]) {
-                continue;
-            }
-            if may == May::Surely {
-                take(times[i], severities[i], self.length(i)?);
-                continue;
-            }
-            body.clear();
-            self.render(i, &mut body)?;
-            if filters.passes(&body) {
-                take(times[i], severities[i], body.len());
-            }
-        }
-        Ok(())
-    }
-
     /// The tokens of all lines, as they were when the chunk was encoded. No body is rendered.
     pub(crate) fn tokens(&self) -> Result<Tokens, String> {
         let mut tokens = TokenSet::new();
@@ -328,35 +262,8 @@ impl StoredLines {
         Ok(tokens.finish())
     }
 
-    /// Those of these lines in the range that may pass and say what is mentioned, ascending; with whether they surely pass.
-    pub(super) fn candidates(
-        &self,
-        (within, range): (Range<usize>, TimeRange),
-        filters: &Filters,
-        mention: Option<&Mention>,
-    ) -> Result<Vec<(usize, May)>, String> {
-        let left = match filters.is_empty() {
-            true => None,
-            false => {
-                let templates = self.templates()?;
-                let left = filters.last.candidates(self.id, || Candidates::new(filters, templates, || self.contexts()))?;
-                if !left.any() && templates.outline.raw() == 0 {
-                    return Ok(Vec::new());
-                }
-                Some((left, templates))
-            }
-        };
-        let times = self.times()?;
-        let rows =
-            mention.map(|mention| filters.last.saying(self.id, mention, || Ok(self.contexts()?.saying(mention)))).transpose()?;
-        let is_wanted = |i: &usize| range.contains(times[*i]) && rows.as_ref().is_none_or(|rows| rows.1[self.row(*i)]);
-        let inside = within.filter(is_wanted);
-        let Some((left, templates)) = left else { return Ok(inside.map(|i| (i, May::Surely)).collect()) };
-        let may = |i: usize| (i, left.may(templates.number_of(i), || self.row(i)));
-        Ok(inside.map(may).filter(|(_, may)| *may != May::Not).collect())
-    }
-
-    fn row(&self, i: usize) -> usize {
+    /// The number of line `i`'s context, once these are unpacked.
+    pub(super) fn row(&self, i: usize) -> usize {
         self.contexts.get().map_or(0, |contexts| contexts.row(i) as usize)
     }
 

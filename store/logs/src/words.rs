@@ -275,6 +275,11 @@ impl Words {
         finder.find(&self.bytes).is_some() && self.iter().any(|word| finder.find(word).is_some())
     }
 
+    /// One after the other.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len() as u32).map(|number| self.get(number))

@@ -88,7 +88,7 @@ fn filters_of(records: &[Vec<TestSection>], seeds: &[(usize, usize, usize, u8)])
         let text: String = needle.iter().map(|byte| format!("\\x{byte:02x}")).collect();
         regex::bytes::Regex::new(&format!("(?s-u:{text}){tail}")).unwrap()
     };
-    let make = |seed: &(usize, usize, usize, u8)| match seed.3 % 9 {
+    let make = |seed: &(usize, usize, usize, u8)| match seed.3 % 11 {
         0 | 1 => LineFilter::Contains(vec![cut(seed)]),
         2 => LineFilter::Contains(vec![cut(seed), b"ba=".to_vec()]),
         3 => LineFilter::NotContains(vec![cut(seed)]),
@@ -110,6 +110,13 @@ fn filters_of(records: &[Vec<TestSection>], seeds: &[(usize, usize, usize, u8)])
             let (first, rest) = lower.split_at(lower.char_indices().nth(2).map_or(0, |(at, _)| at));
             let text = format!("{}(?i:{})", regex::escape(first), regex::escape(rest));
             LineFilter::Matches(regex::bytes::Regex::new(&format!("{text}|(ba|{text}) *=")).unwrap())
+        }
+        8 | 9 => {
+            let &(body, start, length, kind) = seed;
+            let texts = [cut(seed), cut(&(body, start.wrapping_add(length + 3), length / 2, kind))];
+            let [first, second] = texts.map(|text| regex::escape(&String::from_utf8_lossy(&text)));
+            let pattern = regex::bytes::Regex::new(&format!("{first}.*{second}|(?i)B A.*=")).unwrap();
+            if seed.3 % 11 == 8 { LineFilter::Matches(pattern) } else { LineFilter::NotMatches(pattern) }
         }
         _ => LineFilter::Matches(regex(&cut(seed), "(?:|1)")),
     };

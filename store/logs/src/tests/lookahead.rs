@@ -191,6 +191,29 @@ fn what_is_held_ahead_is_reserved_and_given_back() {
     assert_eq!((collect.lines.len(), budget.held()), (5, 0), "who finds enough gives it back too");
 }
 
+/// The index knows no case, so that it leaves all of them.
+#[test]
+fn chunks_without_a_line_that_passes_are_passed_over_by_who_reads_ahead() {
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 200, chunk_cache_bytes: 0, ..LogsOptions::default() });
+    let reader = reader(interleaved(&engine, (4, 50), &Arc::new(Reads::default())), Vec::new());
+    let matches = |pattern: &str| LineFilter::Matches(regex::bytes::Regex::new(pattern).unwrap());
+    for (filter, lines) in [
+        (LineFilter::Contains(vec![b"Common".to_vec()]), 0),
+        (matches("Common|WORD1"), 0),
+        (matches("Common|word77x"), 1),
+        (matches("Common|word19[0-9]x"), 10),
+    ] {
+        let select = LogSelect { newest_first: true, ..select(vec![filter]) };
+        let (memory, mut collect) = (MemoryBudget::new(u64::MAX), Collect::default());
+        reader.visit(&select, &memory, &mut collect).unwrap();
+        assert_eq!((collect.lines.len(), memory.held()), (lines, 0), "{:?}", select.filters);
+        assert!(memory.most() > 0, "nothing was read ahead");
+        let paid = Watching { threads: Mutex::default(), lines_max: 200, lines: 0.into() };
+        reader.visit(&select, &paid, &mut Collect::default()).unwrap();
+        assert_eq!(paid.lines.into_inner(), 200, "{:?}", select.filters);
+    }
+}
+
 #[test]
 fn chunks_of_blocks_that_take_turns_are_read_once() {
     let reads = Arc::new(Reads::default());
