@@ -48,8 +48,9 @@ impl Bodies {
     }
 
     fn check_words(&self) -> Result<(), String> {
-        for (template, lines) in self.templates.all.iter().zip(0..).map(|(own, number)| (own, self.lines_of(number))) {
-            for part in &template.parts {
+        for template in 0..self.templates.len() {
+            let lines = self.lines_of(template);
+            for part in self.templates.parts(template) {
                 let Part::Words(codes) = part else { continue };
                 let distinct = if codes.width == 0 { lines.min(1) } else { lines };
                 for nth in 0..distinct {
@@ -75,7 +76,7 @@ impl Bodies {
         let (template, nth) = (self.templates.number_of(i), self.nths[i] as usize);
         let Some(template) = template else { return Ok(self.raw.get(nth).len()) };
         let mut length = 0;
-        for part in &self.templates.all[template].parts {
+        for part in self.templates.parts(template) {
             length += match part {
                 Part::Literal(range) => range.len(),
                 Part::Same(word) => self.templates.words.get(*word).len(),
@@ -102,7 +103,7 @@ impl Bodies {
     pub(crate) fn render(&self, i: usize, context: &LineContext<'_>, out: &mut Vec<u8>) {
         match self.templates.number_of(i) {
             Some(template) => {
-                self.templates.all[template].parts.iter().for_each(|part| self.render_part(part, (i, context), out));
+                self.templates.parts(template).iter().for_each(|part| self.render_part(part, (i, context), out));
             }
             None => out.extend_from_slice(self.raw.get(self.nths[i] as usize)),
         }
@@ -131,9 +132,9 @@ impl Bodies {
         (0..self.raw.len()).for_each(|i| tokens.add_text(self.raw.get(i)));
         self.templates.words.iter().for_each(|word| tokens.add_text(word));
         let mut text = Vec::new();
-        for (i, template) in self.templates.all.iter().enumerate() {
-            let lines = self.lines_of(i);
-            for part in &template.parts {
+        for template in 0..self.templates.len() {
+            let lines = self.lines_of(template);
+            for part in self.templates.parts(template) {
                 for nth in 0..lines {
                     text.clear();
                     match part {
@@ -153,9 +154,9 @@ impl Bodies {
     /// Adds what [`Self::add_tokens`] does not of line `i`, which was checked. `known` has the bits of its ids that were added for a
     /// line of the same ids.
     pub(crate) fn add_tokens_of_line(&self, i: usize, context: &LineContext<'_>, known: &mut u8, tokens: &mut TokenSet) {
-        let Some(template) = self.templates.number_of(i).map(|template| &self.templates.all[template]) else { return };
+        let Some(template) = self.templates.number_of(i) else { return };
         let mut text = Vec::new();
-        for part in template.of_lines.iter().map(|part| &template.parts[*part]) {
+        for part in self.templates.parts(template).iter().filter(|part| part.has_tokens_of_line()) {
             let bit = match part {
                 Part::Trace => 1,
                 Part::Span => 2,

@@ -1,5 +1,6 @@
 //! Which rows of a chunk's ids and attributes have what is looked for. Texts are looked at once each, however many lines have them.
 
+use hex::FromHex;
 use memchr::memmem::Finder;
 use weir_model::select::Mention;
 
@@ -21,6 +22,11 @@ impl Contexts {
         // Shorter ids are found in longer ones, and no needle of other letters is in any.
         let is_id = |finder: &Finder<'_>| finder.needle().len() <= ID_DIGITS && finder.needle().iter().all(is_hex_digit);
         let may_be_ids = any.iter().any(is_id);
+        // One that is a whole trace id is compared as it is stored.
+        let whole = match any {
+            [finder] if may_be_ids => <[u8; ID_DIGITS / 2]>::from_hex(finder.needle()).ok(),
+            _ => None,
+        };
         let mut text = Vec::with_capacity(ID_DIGITS);
         let mut has_id = |id: &[u8], class| {
             text.clear();
@@ -28,6 +34,9 @@ impl Contexts {
             has(&text)
         };
         let row = |(trace_id, span_id, set): &Row| {
+            if let Some(whole) = &whole {
+                return sets[*set as usize] || trace_id.0 == *whole;
+            }
             sets[*set as usize] || may_be_ids && (has_id(&trace_id.0, Class::Hex16) || has_id(&span_id.0, Class::Hex8))
         };
         self.rows.iter().map(row).collect()

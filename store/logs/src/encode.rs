@@ -189,8 +189,8 @@ impl Bodies {
 
     /// How each variable of a template is stored.
     fn plan(&self, template: u32, lines: &[u32]) -> Vec<Planned> {
-        let pieces = pieces(self.templates.texts.get(template)).expect("invariant: made by parse");
-        let stored = pieces.into_iter().filter_map(|piece| match piece {
+        let pieces = pieces(self.templates.texts.get(template)).map(|piece| piece.expect("invariant: made by parse"));
+        let stored = pieces.filter_map(|piece| match piece {
             Piece::Word => Some(None),
             Piece::Clock(format) => Some(Some(format)),
             _ => None,
@@ -230,8 +230,8 @@ impl Bodies {
 }
 
 fn add_literals(template: &[u8], tokens: &mut TokenSet) {
-    for piece in pieces(template).expect("invariant: made by parse") {
-        if let Piece::Literal(range) = piece {
+    for piece in pieces(template) {
+        if let Piece::Literal(range) = piece.expect("invariant: made by parse") {
             tokens.add_text(&template[range]);
         }
     }

@@ -46,7 +46,7 @@ impl Candidates {
         contexts: impl Fn() -> Result<&'a Contexts, String>,
     ) -> Result<Self, String> {
         let mut needles: Vec<OfFilter> = Vec::new();
-        let mut left = vec![true; templates.all.len()];
+        let mut left = vec![true; templates.len()];
         for any in filters.needles() {
             let filter = OfFilter::new(any, templates, &left, &contexts)?;
             left.iter_mut().zip(&filter.templates).for_each(|(left, may)| *left = *may != May::Not);
@@ -84,7 +84,8 @@ impl OfFilter {
     ) -> Result<Self, String> {
         let needles: Vec<Needle<'_>> = any.iter().map(Needle::new).collect();
         let may = |parts: &[Part]| needles.iter().map(|needle| needle.may(templates, parts)).max().unwrap_or(May::Not);
-        let of_all = templates.all.iter().zip(left).map(|(own, left)| if *left { may(&own.parts) } else { May::Not });
+        let may_be = |(template, left): (usize, &bool)| if *left { may(templates.parts(template)) } else { May::Not };
+        let of_all = left.iter().enumerate().map(may_be);
         let templates: Vec<May> = of_all.collect();
         let by_context = templates.contains(&May::ByContext);
         Ok(Self { templates, contexts: if by_context { contexts()?.having(any) } else { Vec::new() } })

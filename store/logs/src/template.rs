@@ -186,41 +186,36 @@ pub(crate) enum Piece {
     Clock(ClockFormat),
 }
 
-impl Piece {
-    /// Whether it is something of its line that may have tokens.
-    pub(crate) fn has_tokens_of_line(&self) -> bool {
-        match self {
-            Self::Literal(_) | Self::Word => false,
-            Self::Trace | Self::Span | Self::Attribute(_) => true,
-            Self::Clock(format) => format.has_tokens(),
-        }
-    }
+/// The pieces of a template; errors with a sentence when it is none.
+pub(crate) fn pieces(template: &[u8]) -> impl Iterator<Item = Result<Piece, String>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let first = template.get(at)?;
+        Some(piece(template, (at, *first)).map(|(piece, length)| {
+            at += length;
+            piece
+        }))
+    })
 }
 
-/// The pieces of a template; errors with a sentence when it is none.
-pub(crate) fn pieces(template: &[u8]) -> Result<Vec<Piece>, String> {
-    let (mut pieces, mut at) = (Vec::new(), 0);
-    while let Some(first) = template.get(at) {
-        let argument = || template.get(at + 1).copied().ok_or("a template ends in a mark");
-        let (piece, length) = match *first {
-            WORD => (Piece::Word, 1),
-            TRACE => (Piece::Trace, 1),
-            SPAN => (Piece::Span, 1),
-            ATTRIBUTE => (Piece::Attribute(argument()?), 2),
-            CLOCK => {
-                let byte = argument()?;
-                (Piece::Clock(ClockFormat::from_byte(byte).ok_or_else(|| format!("times are written as {byte}"))?), 2)
-            }
-            _ => {
-                let rest = &template[at..];
-                let length = rest.iter().position(|byte| CLASS[usize::from(*byte)] == MARK).unwrap_or(rest.len());
-                (Piece::Literal(at..at + length), length)
-            }
-        };
-        pieces.push(piece);
-        at += length;
-    }
-    Ok(pieces)
+/// The piece that begins there with this byte, and its length.
+fn piece(template: &[u8], (at, first): (usize, u8)) -> Result<(Piece, usize), String> {
+    let argument = || template.get(at + 1).copied().ok_or("a template ends in a mark");
+    Ok(match first {
+        WORD => (Piece::Word, 1),
+        TRACE => (Piece::Trace, 1),
+        SPAN => (Piece::Span, 1),
+        ATTRIBUTE => (Piece::Attribute(argument()?), 2),
+        CLOCK => {
+            let byte = argument()?;
+            (Piece::Clock(ClockFormat::from_byte(byte).ok_or_else(|| format!("times are written as {byte}"))?), 2)
+        }
+        _ => {
+            let rest = &template[at..];
+            let length = rest.iter().position(|byte| CLASS[usize::from(*byte)] == MARK).unwrap_or(rest.len());
+            (Piece::Literal(at..at + length), length)
+        }
+    })
 }
 
 /// What a person sees in a variable's place, as Loki's patterns have it.
@@ -229,7 +224,7 @@ const PLACEHOLDER: &str = "<_>";
 /// A template for people. Bytes that are no UTF-8 are replaced.
 pub(crate) fn text_of(template: &[u8]) -> String {
     let mut text = String::new();
-    for piece in pieces(template).unwrap_or_default() {
+    for piece in pieces(template).map_while(Result::ok) {
         match piece {
             Piece::Literal(range) => text.push_str(&String::from_utf8_lossy(&template[range])),
             _ => text.push_str(PLACEHOLDER),

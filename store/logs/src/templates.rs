@@ -18,14 +18,15 @@ use super::words::{Class, Words};
 pub(crate) struct Templates {
     pub(super) outline: Arc<Outline>,
     pub(super) words: Arc<Words>,
-    pub(super) all: Vec<Template>,
+    all: Vec<Template>,
+    /// Those of all templates, one after the other.
+    parts: Vec<Part>,
 }
 
-pub(super) struct Template {
+struct Template {
     refers: Refers,
-    pub(super) parts: Vec<Part>,
-    /// Which parts are references or times with tokens.
-    pub(super) of_lines: Vec<usize>,
+    /// Where its parts end, and those of the next one begin.
+    end: u32,
 }
 
 /// What of a line's context its body refers to, at most.
@@ -64,34 +65,41 @@ pub(super) enum Part {
     Clock(ClockFormat, Fixed),
 }
 
+impl Part {
+    /// Whether it is something of its line that may have tokens.
+    pub(super) fn has_tokens_of_line(&self) -> bool {
+        match self {
+            Self::Literal(_) | Self::Same(_) | Self::Words(_) | Self::Numbers(_) | Self::Ids(..) => false,
+            Self::Trace | Self::Span | Self::Attribute(_) => true,
+            Self::Clock(format, _) => format.has_tokens(),
+        }
+    }
+}
+
 impl Templates {
     /// Of a pack; errors are sentences.
     pub(crate) fn decode(frame: &Frame, (outline, words): (Arc<Outline>, Arc<Words>)) -> Result<Self, String> {
-        let mut templates = Self { outline, words, all: Vec::new() };
         let bytes = |column| frame.column_bytes(column).0;
         let ends = Columns { codes: bytes(Column::Codes), numbers: bytes(Column::Numbers), ids: bytes(Column::Ids) };
-        templates.all = templates.decode_all(&ends)?;
+        let mut templates = Self { outline, words, all: Vec::new(), parts: Vec::new() };
+        (templates.all, templates.parts) = templates.decode_all(&ends)?;
         Ok(templates)
     }
 
-    fn decode_all(&self, ends: &Columns) -> Result<Vec<Template>, String> {
-        let mut reader = self.outline.variables();
-        let mut at = Columns::default();
-        let read = |template: usize| {
-            let (text, lines) = (self.outline.span(template), self.outline.lines_of(template));
-            let pieces = pieces(self.outline.text(template))?;
-            let part = |piece| self.decode_part(piece, (text.start, lines), &mut reader, (&mut at, ends));
-            let of_lines = (0..pieces.len()).filter(|part| pieces[*part].has_tokens_of_line()).collect();
-            let parts = pieces.into_iter().map(part).collect::<Result<Vec<_>, String>>()?;
-            let refers = parts.iter().map(Refers::of).max().unwrap_or(Refers::Nothing);
-            Ok(Template { refers, parts, of_lines })
-        };
-        let templates = (0..self.outline.len()).map(read).collect::<Result<Vec<_>, String>>()?;
-        reader.finish()?;
-        if at != *ends {
-            return Err("there are more variables than templates have".into());
+    fn decode_all(&self, ends: &Columns) -> Result<(Vec<Template>, Vec<Part>), String> {
+        let (mut reader, mut at) = (self.outline.variables(), Columns::default());
+        let (mut all, mut parts) = (Vec::with_capacity(self.outline.len()), Vec::new());
+        for template in 0..self.outline.len() {
+            let (text, lines, mut refers) = (self.outline.span(template), self.outline.lines_of(template), Refers::Nothing);
+            for piece in pieces(self.outline.text(template)) {
+                let part = self.decode_part(piece?, (text.start, lines), &mut reader, (&mut at, ends))?;
+                refers = refers.max(Refers::of(&part));
+                parts.push(part);
+            }
+            all.push(Template { refers, end: parts.len() as u32 });
         }
-        Ok(templates)
+        reader.finish()?;
+        if at == *ends { Ok((all, parts)) } else { Err("there are more variables than templates have".into()) }
     }
 
     fn decode_part(
@@ -137,6 +145,17 @@ impl Templates {
         known.ok_or_else(|| format!("word {number} of {}", self.words.len()))
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The parts of a template.
+    pub(super) fn parts(&self, template: usize) -> &[Part] {
+        let start = template.checked_sub(1).map_or(0, |before| self.all[before].end);
+        &self.parts[start as usize..self.all[template].end as usize]
+    }
+
     /// The number of line `i`'s template; `None` when its body is stored as it is.
     pub(crate) fn number_of(&self, i: usize) -> Option<usize> {
         self.outline.template(i)
@@ -154,12 +173,7 @@ impl Templates {
 
     /// Bytes held, without what it shares.
     pub(crate) fn memory(&self) -> usize {
-        let template = |template: &Template| {
-            size_of::<Template>()
-                + template.parts.capacity() * size_of::<Part>()
-                + template.of_lines.capacity() * size_of::<usize>()
-        };
-        self.all.iter().map(template).sum()
+        self.all.capacity() * size_of::<Template>() + self.parts.capacity() * size_of::<Part>()
     }
 }
 

@@ -54,9 +54,9 @@ struct Subject {
 /// Of a node that has 512 MB for weir: heads are sealed as they grow.
 const SMALL: &str = r#"
 [aggregator]
-head_max = "48MiB"
-heads_memory_max = "192MiB"
-compaction_memory_max = "224MiB"
+head_max = "32MiB"
+heads_memory_max = "96MiB"
+compaction_memory_max = "144MiB"
 [aggregator.retention]
 logs = "0s"
 metrics = "0s"
@@ -66,7 +66,9 @@ enabled = false
 [telemetry]
 spans = false
 [store]
-cache_max = "64MiB"
+cache_max = "32MiB"
+index_cache_max = "96MiB"
+chunk_cache_max = "48MiB"
 "#;
 
 fn main() {
