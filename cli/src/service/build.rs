@@ -85,6 +85,16 @@ pub(crate) async fn probe_store(config: &Config, store: &Arc<dyn ObjectStore>, w
     }
 }
 
+/// What an owner keeps of objects, and how it reads them.
+fn blob_cache(config: &Config) -> BlobCache {
+    let cache = BlobCache::new(config.store.cache_max.to_u64());
+    match config.location().directory() {
+        Ok(Some(directory)) => cache.with_files_of(&directory),
+        // A URL that is wrong was refused when the store was opened.
+        Ok(None) | Err(_) => cache,
+    }
+}
+
 /// The aggregator, ready to run. `member` is its identity in the group and its URL in the manifests.
 pub(crate) fn build_aggregator(
     config: &Config,
@@ -105,7 +115,7 @@ pub(crate) fn build_aggregator(
     let dependencies = Dependencies {
         bus,
         object_store,
-        cache: BlobCache::new(config.store.cache_max.to_u64()),
+        cache: blob_cache(config),
         clock: Arc::clone(clock),
         nonces: random_nonces(),
         metrics,

@@ -2,12 +2,16 @@
 //!
 //! Not here: what the bytes mean ([`crate::block`]). Blocks are opened by [`crate::manifest::OpenBlocks`].
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
+use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -25,6 +29,7 @@ pub const OPENED_AT_ONCE: usize = 16;
 pub struct BlobCache {
     ranges: Arc<Cache<RangeKey, Bytes, ByBytes>>,
     turns: Arc<Semaphore>,
+    files: Option<Arc<LocalFileSystem>>,
 }
 
 type RangeKey = (Arc<str>, u64, u64);
@@ -45,7 +50,15 @@ impl BlobCache {
         // Ranges read are chunks and sections, 64 KiB and more; the estimate only sizes the table.
         let ranges = (bytes_max / (64 << 10)).clamp(64, 1 << 20) as usize;
         let ranges = Arc::new(Cache::with_weighter(ranges, bytes_max, ByBytes));
-        Self { ranges, turns: Arc::new(Semaphore::new(OPENED_AT_ONCE)) }
+        Self { ranges, turns: Arc::new(Semaphore::new(OPENED_AT_ONCE)), files: None }
+    }
+
+    /// Of an object store that is a directory: its files are read in place, by the thread that asks. Through the store each read would go to another
+    /// thread and back, which costs more than reading what the system has in memory.
+    #[must_use]
+    pub fn with_files_of(self, directory: &Path) -> Self {
+        // Where it cannot be opened so, the store says why.
+        Self { files: LocalFileSystem::new_with_prefix(directory).ok().map(Arc::new), ..self }
     }
 
     /// Waits for a turn at opening a block; held by the thread that does it.
@@ -112,7 +125,43 @@ impl StoreBlob {
     }
 
     fn wait(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.runtime.block_on(self.read_waiting(range))
+        match self.files() {
+            Some(files) => self.read_file(files, range),
+            None => self.runtime.block_on(self.read_waiting(range)),
+        }
+    }
+
+    /// Several ranges, at once where that is a gain.
+    fn wait_for_all(&self, ranges: impl Iterator<Item = Range<u64>>) -> Result<Vec<Bytes>, StoreError> {
+        match self.files() {
+            Some(files) => ranges.map(|range| self.read_file(files, range)).collect(),
+            None => self.runtime.block_on(try_join_all(ranges.map(|range| self.read_waiting(range)))),
+        }
+    }
+
+    /// A read that somebody stops waiting for goes through the store.
+    fn files(&self) -> Option<&LocalFileSystem> {
+        self.cache.files.as_deref().filter(|_| self.policy.is_none())
+    }
+
+    fn read_file(&self, files: &LocalFileSystem, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let refused = |source| StoreError::object("read", &self.path, source);
+        let path = files.path_to_filesystem(&self.location).map_err(refused)?;
+        let length = range.end.min(self.size).saturating_sub(range.start);
+        let read = File::open(path).and_then(|mut file| {
+            let mut bytes = Vec::with_capacity(length as usize);
+            file.seek(SeekFrom::Start(range.start))?;
+            file.take(length).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        match read {
+            // A file that is too short gives less, as the store does: whoever reads it knows how much there has to be.
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(refused(object_store::Error::NotFound { path: self.path.to_string(), source: error.into() }))
+            }
+            Err(error) => Err(refused(object_store::Error::Generic { store: "LocalFileSystem", source: error.into() })),
+        }
     }
 
     fn key(&self, range: &Range<u64>) -> RangeKey {
@@ -173,7 +222,7 @@ impl Blob for StoreBlob {
             .map(|range| if range.is_empty() { Some(Bytes::new()) } else { self.cache.ranges.get(&self.key(range)) })
             .collect();
         let reads = joined(ranges, (0..ranges.len()).filter(|at| found[*at].is_none()));
-        let all = self.runtime.block_on(try_join_all(reads.iter().map(|(read, _)| self.read_waiting(read.clone()))))?;
+        let all = self.wait_for_all(reads.iter().map(|(read, _)| read.clone()))?;
         for ((read, own), bytes) in reads.into_iter().zip(all) {
             if bytes.len() as u64 != read.end - read.start {
                 let detail =
@@ -257,6 +306,25 @@ mod tests {
         assert_eq!(&blob.read_once(5..5).unwrap()[..], b"");
         assert_eq!(cache.bytes(), 0);
         assert!(blob.read_once(20..30).is_err());
+    }
+
+    #[test]
+    fn files_are_read_as_the_store_reads_them() {
+        let (runtime, folder) = (tokio::runtime::Builder::new_current_thread().build().unwrap(), tempfile::tempdir().unwrap());
+        let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+        runtime.block_on(store.put(&object_store::path::Path::from("logs/0 %/a"), "0123456789".into())).unwrap();
+        for cache in [BlobCache::new(0), BlobCache::new(0).with_files_of(folder.path())] {
+            let is_file = cache.files.is_some();
+            let blob = |path, size| StoreBlob::new(Arc::clone(&store), path, size, cache.clone(), runtime.handle().clone(), None);
+            assert_eq!(blob("logs/0 %/a", 10).files().is_some(), is_file);
+            assert_eq!(&blob("logs/0 %/a", 10).read(2..5).unwrap()[..], b"234");
+            let all = blob("logs/0 %/a", 10).read_all(&[0..2, 9..10]).unwrap();
+            assert_eq!(all, [&b"01"[..], b"9"]);
+            // Less than the manifest says is there.
+            assert_eq!(&blob("logs/0 %/a", 20).read_once(8..20).unwrap()[..], b"89");
+            let error = blob("logs/0 %/b", 10).read(0..2).unwrap_err();
+            assert!(matches!(error, StoreError::Object { source: object_store::Error::NotFound { .. }, .. }), "{error}");
+        }
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Expression {
         let required = required_texts(regex.as_str()).into_iter().map(|text| Finder::new(&text).into_owned()).collect();
         Self { regex: regex.clone(), required, sequences: sequences(regex.as_str()) }
     }
+
+    /// Most lines lack a text that a match has, which is found out sooner.
+    fn matches(&self, line: &[u8]) -> bool {
+        self.required.iter().all(|text| text.find(line).is_some()) && self.regex.is_match(line)
+    }
 }
 
 impl Filters {
@@ -84,8 +89,8 @@ impl Filters {
         self.all.iter().all(|filter| match filter {
             Filter::Contains(any) => any.iter().any(|finder| finder.find(line).is_some()),
             Filter::NotContains(none) => !none.iter().any(|finder| finder.find(line).is_some()),
-            Filter::Matches(expression) => expression.regex.is_match(line),
-            Filter::NotMatches(expression) => !expression.regex.is_match(line),
+            Filter::Matches(expression) => expression.matches(line),
+            Filter::NotMatches(expression) => !expression.matches(line),
         })
     }
 
