@@ -76,27 +76,31 @@ impl StoredLines {
 
     /// What filters leave of all lines of the pack.
     pub(super) fn all_passing(&self, filters: &Filters) -> Result<Passing, String> {
-        let has = self.has(filters)?;
-        if has.contains(&Has::Unknown) {
-            return Ok(Passing::DependsOnLine);
-        }
-        let templates: Vec<bool> = has.into_iter().map(|has| has == Has::Yes).collect();
+        let Some(templates) = self.passing_templates(filters)? else { return Ok(Passing::DependsOnLine) };
         let raw = self.passing_raw(filters)?;
         let any = templates.contains(&true) || !raw.is_empty();
         Ok(Passing::Known { templates, raw, any })
     }
 
-    /// Of each template whether its lines pass.
-    fn has(&self, filters: &Filters) -> Result<Vec<Has>, String> {
+    /// Of each template whether its lines pass; `None` when of one it depends on the line.
+    fn passing_templates(&self, filters: &Filters) -> Result<Option<Vec<bool>>, String> {
         let pack = Constant::new(self)?;
-        let mut found = vec![Has::Yes; pack.outline.len()];
-        for filter in filters.all() {
-            let filter = FilterOf::new(filter);
-            for (template, has) in found.iter_mut().enumerate().filter(|(_, has)| **has != Has::No) {
-                *has = (*has).min(filter.has(template, &pack)?);
+        let filters: Vec<FilterOf<'_>> = filters.all().iter().map(FilterOf::new).collect();
+        let mut passing = Vec::with_capacity(pack.outline.len());
+        for template in 0..pack.outline.len() {
+            let mut has = Has::Yes;
+            for filter in &filters {
+                has = has.min(filter.has(template, &pack)?);
+                if has == Has::No {
+                    break;
+                }
             }
+            if has == Has::Unknown {
+                return Ok(None);
+            }
+            passing.push(has == Has::Yes);
         }
-        Ok(found)
+        Ok(Some(passing))
     }
 
     /// The lines, ascending, that pass of those whose bodies are stored as they are.
@@ -140,12 +144,17 @@ impl<'a> Constant<'a> {
         Ok(Self { lines, outline: lines.outline()?, lower_texts: OnceCell::new(), lower_words: OnceCell::new() })
     }
 
+    /// Those of all templates, and more.
+    fn texts(&self, any_case: bool) -> &[u8] {
+        if !any_case {
+            return self.outline.texts();
+        }
+        self.lower_texts.get_or_init(|| self.outline.texts().to_ascii_lowercase())
+    }
+
     /// A template's text.
     fn text(&self, template: usize, any_case: bool) -> &[u8] {
-        if !any_case {
-            return self.outline.text(template);
-        }
-        &self.lower_texts.get_or_init(|| self.outline.texts().to_ascii_lowercase())[self.outline.span(template)]
+        &self.texts(any_case)[self.outline.span(template)]
     }
 
     fn is_ascii(&self) -> Result<bool, String> {
@@ -249,6 +258,8 @@ struct Needle<'a> {
     edges: Option<Vec<Finder<'a>>>,
     /// Else: parts of it that are in a literal of every body that has it.
     fragments: Vec<Finder<'a>>,
+    /// Whether any text has it, which all at once say sooner than one by one.
+    in_texts: OnceCell<bool>,
     /// Whether a word, or a line's attribute or id, has an edge: found out when it is first asked.
     in_words: OnceCell<bool>,
     in_contexts: OnceCell<bool>,
@@ -263,6 +274,7 @@ impl<'a> Needle<'a> {
             is_nowhere: text.iter().any(|byte| (WORD..=CLOCK).contains(byte)),
             edges: edges(text, any_case).map(|edges| edges.into_iter().map(Finder::new).collect()),
             fragments: fragments(text).into_iter().map(Finder::new).collect(),
+            in_texts: OnceCell::new(),
             in_words: OnceCell::new(),
             in_contexts: OnceCell::new(),
         }
@@ -270,6 +282,9 @@ impl<'a> Needle<'a> {
 
     /// Where it lies in a literal of a template, from there on.
     fn find(&self, template: usize, from: usize, pack: &Constant<'_>) -> Option<Range<usize>> {
+        if !*self.in_texts.get_or_init(|| self.finder.find(pack.texts(self.any_case)).is_some()) {
+            return None;
+        }
         let at = find_literal(self.finder, pack.text(template, self.any_case), from)?;
         Some(at..at + self.finder.needle().len())
     }

@@ -98,6 +98,8 @@ struct Needle<'a> {
     is_of_token: bool,
     /// Parts of a longer one that are in a literal of every body that has it.
     fragments: Vec<Finder<'a>>,
+    /// Whether any text of templates has it, which all at once say sooner than one by one.
+    in_texts: OnceCell<bool>,
     /// Words that have it, and whether any has: found out when it is first asked.
     words: OnceCell<(Vec<bool>, bool)>,
     /// When all of a longer one but a token at its start lies in one literal, that token: a variable ends with it.
@@ -114,7 +116,15 @@ impl<'a> Needle<'a> {
         let head = text.iter().take_while(|byte| is_token_byte(**byte)).count();
         let head = (head > 0 && matches!(fragments[..], [rest] if rest.len() == text.len() - head)).then(|| &text[..head]);
         let fragments = fragments.into_iter().map(Finder::new).collect();
-        Self { finder, is_of_token, fragments, words: OnceCell::new(), head, ends_words: OnceCell::new() }
+        Self {
+            finder,
+            is_of_token,
+            fragments,
+            in_texts: OnceCell::new(),
+            words: OnceCell::new(),
+            head,
+            ends_words: OnceCell::new(),
+        }
     }
 
     /// Most often none has it, which all at once say sooner than one by one.
@@ -134,7 +144,9 @@ impl<'a> Needle<'a> {
                 _ => None,
             })
         };
-        if literals().any(|literal| self.finder.find(literal).is_some()) || self.finder.needle().is_empty() {
+        let in_texts = || *self.in_texts.get_or_init(|| self.finder.find(templates.outline.texts()).is_some());
+        let is_in = |literal| self.finder.find(literal).is_some();
+        if in_texts() && literals().any(is_in) || self.finder.needle().is_empty() {
             return May::Surely;
         }
         if self.is_of_token {
