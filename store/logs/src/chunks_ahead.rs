@@ -25,6 +25,9 @@ const BYTES_MAX: u64 = 4 << 20;
 /// Of packs that were looked through what is unpacked of those with lines that pass.
 const UNPACKED_MAX: u64 = 16 << 20;
 
+/// Fewer packs are not looked through: a block that has few for a request has been told so by its index, which is seldom wrong.
+const LOOKED_MIN: usize = 4;
+
 /// Packs of a block that are known to follow.
 const LIST_MAX: usize = 4096;
 
@@ -101,7 +104,7 @@ impl ChunksAhead {
         if !block.has_packs() {
             return Ok(Reached::Unread);
         }
-        let packs = {
+        let (packs, looks) = {
             let mut state = self.state.lock();
             if let Some(reached) = state.reached((block, chunk), budget)? {
                 return Ok(reached);
@@ -116,7 +119,7 @@ impl ChunksAhead {
             self.state.lock().has_no_room = true;
             return Ok(Reached::Unread);
         }
-        let mut read = fetch(block, &packs, self.looks.then_some(plan), budget);
+        let mut read = fetch(block, &packs, looks.then_some(plan), budget);
         let mut held: u64 = read.iter().map(|(_, ahead)| ahead.held_bytes).sum();
         let mut state = self.state.lock();
         if held > bytes && budget.reserve(held - bytes).is_err() {
@@ -154,8 +157,8 @@ impl State {
         Ok(Some(ahead.pack.map_or(Reached::Empty, Reached::Read)))
     }
 
-    /// The chunk and those after it that are read with it: of each pack one.
-    fn take(&mut self, (block, chunk): (&Arc<LogsBlock>, u32), looks: bool, list: impl FnOnce() -> Vec<u32>) -> Vec<u32> {
+    /// The chunk and those after it that are read with it, of each pack one; and whether they are looked through.
+    fn take(&mut self, (block, chunk): (&Arc<LogsBlock>, u32), looks: bool, list: impl FnOnce() -> Vec<u32>) -> (Vec<u32>, bool) {
         let upcoming = self.blocks.entry(address(block)).or_insert_with(|| Upcoming {
             _block: Arc::clone(block),
             chunks: VecDeque::new(),
@@ -163,15 +166,16 @@ impl State {
             window: 0,
             empty: None,
         });
-        let Some(at) = upcoming.position(block, chunk, list) else { return Vec::new() };
+        let Some(at) = upcoming.position(block, chunk, list) else { return (Vec::new(), false) };
         // Those before it were passed over, by their roll-ups or times.
         upcoming.chunks.drain(..=at);
+        upcoming.window = (upcoming.window * 2).clamp(1, THREADS_MAX * 2);
         // What was opened lately is found in memory when its turn comes.
+        let looks = looks && upcoming.window >= LOOKED_MIN;
         let is_known = |chunk: u32| !looks && block.is_opened(chunk);
         if is_known(chunk) || self.has_no_room {
-            return Vec::new();
+            return (Vec::new(), false);
         }
-        upcoming.window = (upcoming.window * 2).clamp(1, THREADS_MAX * 2);
         let (mut packs, mut bytes) = (vec![chunk], self.held_bytes + block.pack_bytes(chunk));
         while packs.len() < upcoming.window
             && let Some(next) = upcoming.chunks.front().filter(|next| !is_known(**next))
@@ -182,7 +186,7 @@ impl State {
             }
             packs.extend(upcoming.chunks.pop_front());
         }
-        packs
+        (packs, looks)
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Lookahead {
     left: HashMap<*const LogsBlock, Left>,
     fetched: Fetched,
     round: usize,
+    /// Whether indexes are asked for a part of an id.
+    scans: bool,
 }
 
 /// Chunks that were read ahead, by where their block lies in memory, which it does as long as the request.
@@ -62,7 +64,8 @@ impl Lookahead {
         let is_asked = plan.index_predicates().iter().any(|predicate| **predicate != TokenPredicate::Anything);
         let mut blocks: Vec<_> = blocks.into_iter().filter(|_| is_asked).collect();
         blocks.reverse();
-        Self { blocks, left: HashMap::new(), fetched: Fetched::default(), round: 1 }
+        let scans = plan.index_predicates().iter().any(|predicate| predicate.scans_ids());
+        Self { blocks, left: HashMap::new(), fetched: Fetched::default(), round: 1, scans }
     }
 
     /// Chunks that were read ahead so far.
@@ -82,7 +85,10 @@ impl Lookahead {
         }
         budget.check()?;
         let mut known = Known::default();
-        if let Ok(left) = block.left_at_hand(plan, &mut known) {
+        // Ids that are read from end to end are so by several threads, even where they are in memory.
+        if !self.scans
+            && let Ok(left) = block.left_at_hand(plan, &mut known)
+        {
             return Ok(left);
         }
         self.round = (self.round * 2).min(ROUND_MAX);

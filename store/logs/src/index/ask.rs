@@ -10,15 +10,12 @@ use super::super::schema::{FORMER_INDEX, INDEX};
 use super::super::tokens::{LONG, TOKEN_BYTES_MAX, fold};
 use super::cache::IndexCache;
 use super::grams::Grams;
-use super::ids::{self, is_hex, is_id};
+use super::ids::{self, PART_BYTES_MIN, is_hex, is_id};
 use super::pairs;
 use super::words::Words;
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockReader;
 use weir_model::select::Budget;
-
-/// Parts of fewer characters are in every chunk.
-const PART_BYTES_MIN: usize = 3;
 
 /// The index of a block.
 pub(crate) struct BlockIndex<'a> {

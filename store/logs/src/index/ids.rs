@@ -17,6 +17,11 @@ use weir_blocks::StoreError;
 use weir_blocks::packed::Cursor;
 use weir_blocks::scratch::{ScratchSpace, SectionBytes};
 
+/// Parts of fewer characters are in every chunk.
+pub(super) const PART_BYTES_MIN: usize = 3;
+/// Rows that are looked through for one thing after the other: they stay in the cache of a core.
+const ROWS_BYTES: usize = 64 << 10;
+
 /// Fewest digits of a hexadecimal number that is taken for an id: shorter ones are words, such as the middle of a UUID.
 const HEX_BYTES_MIN: usize = 8;
 /// Most of them; a row has 16 bytes then. Longer ones are digests, which repeat.
@@ -91,6 +96,11 @@ impl Shape {
 /// Whether a folded token is in these tables, and not among the words.
 pub(crate) fn is_id(token: &[u8]) -> bool {
     Shape::of(token).is_some()
+}
+
+/// Whether rows have to be read from end to end for a part of a token: longer ones are in few, if in any.
+pub(crate) fn is_scanned_for(part: &[u8]) -> bool {
+    (PART_BYTES_MIN..HEX_BYTES_MAX).contains(&part.len()) && part.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Whether all bytes are hexadecimal digits: parts of packed ids are.
@@ -239,7 +249,18 @@ pub(super) fn add_chunks_with_part(
         tables.iter().filter(|(shape, _)| may_have_part(*shape, part)).map(|(shape, table)| (*shape, table)).collect();
     add_chunks_of_rows(&longer, u64::from(chunks), found, |shape, rows| match shape {
         Shape::Hex(length) => rows_with_digits(rows, length, edge, part),
-        Shape::Text(length) => rows_with((rows, length), part, |row| edge.has(row, part)),
+        Shape::Text(length) => {
+            let mut having = RoaringBitmap::new();
+            add_rows_with(
+                (rows, length),
+                &Finder::new(part),
+                |row| edge.has(row, part),
+                |row| {
+                    having.insert(row);
+                },
+            );
+            having
+        }
     })
 }
 
@@ -247,33 +268,44 @@ pub(super) fn add_chunks_with_part(
 fn rows_with_digits(rows: &[u8], length: usize, edge: Edge, part: &[u8]) -> RoaringBitmap {
     let mut digits = [0; 2 * TOKEN_BYTES_MAX];
     let width = Shape::Hex(length).width();
-    let mut having = RoaringBitmap::new();
-    for begun in [0, 1] {
+    let mut has_part = |row: &[u8]| {
+        let text = &mut digits[..2 * row.len()];
+        hex::encode_to_slice(row, text).expect("invariant: two digits a byte");
+        edge.has(&text[..length], part)
+    };
+    let finders = [0, 1].map(|begun| {
         let whole = &part[begun..begun + (part.len() - begun) / 2 * 2];
-        having |= rows_with((rows, width), pack(whole, &mut [0; TOKEN_BYTES_MAX]), |row| {
-            let text = &mut digits[..2 * row.len()];
-            hex::encode_to_slice(row, text).expect("invariant: two digits a byte");
-            edge.has(&text[..length], part)
-        });
+        Finder::new(pack(whole, &mut [0; TOKEN_BYTES_MAX])).into_owned()
+    });
+    let (mut having, count) = (RoaringBitmap::new(), ROWS_BYTES / width);
+    for (some, first) in rows.chunks(count * width).zip((0..).step_by(count)) {
+        for finder in &finders {
+            add_rows_with((some, width), finder, &mut has_part, |row| {
+                having.insert(first + row);
+            });
+        }
     }
     having
 }
 
-/// The numbers of rows of a width that contain the bytes, at least one, and pass.
-fn rows_with((rows, width): (&[u8], usize), bytes: &[u8], mut passes: impl FnMut(&[u8]) -> bool) -> RoaringBitmap {
-    let (finder, mut having) = (Finder::new(bytes), RoaringBitmap::new());
-    let mut from = 0;
+/// Gives the numbers of rows of a width that contain what is looked for, at least a byte, and pass.
+fn add_rows_with(
+    (rows, width): (&[u8], usize),
+    finder: &Finder<'_>,
+    mut passes: impl FnMut(&[u8]) -> bool,
+    mut take: impl FnMut(u32),
+) {
+    let (bytes, mut from) = (finder.needle(), 0);
     while let Some(at) = finder.find(&rows[from..]).map(|at| from + at) {
         let (row, within) = (at / width, at % width);
         let start = row * width;
         if within + bytes.len() <= width && passes(&rows[start..start + width]) {
-            having.insert(row as u32);
+            take(row as u32);
             from = start + width;
         } else {
             from = at + 1;
         }
     }
-    having
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(crate) use ask::{BlockIndex, Known};
 pub(crate) use build::IndexBuilder;
 pub(crate) use cache::IndexCache;
 pub(crate) use grams::{Grams, open_grams};
-pub(crate) use ids::is_id;
+pub(crate) use ids::{is_id, is_scanned_for};
 pub(crate) use long::{LongGrams, LongGramsBuilder};
 pub(crate) use pairs::{pair_hash, pair_name};
 pub(crate) use sections::LISTS;
