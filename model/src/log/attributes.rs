@@ -1,6 +1,7 @@
 //! Structured metadata of a batch's lines: every text once, every set once, and a line has the number of its set.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::intern::{Index, hash};
 use crate::label::{Labels, Pairs};
@@ -168,6 +169,19 @@ impl AttributeSets {
         (0..self.text_ends.len() as u32).map(|number| self.text(number))
     }
 
+    /// Of each text whether `find` finds something in it. All of them are searched as one: where and how long it is, is what `find` says.
+    pub fn texts_with(&self, find: impl Fn(&[u8]) -> Option<Range<usize>>) -> Vec<bool> {
+        let (mut having, mut from) = (vec![false; self.text_ends.len()], 0);
+        while let Some(found) = find(&self.texts.as_bytes()[from..]).map(|found| found.start + from..found.end + from) {
+            let text = self.text_ends.partition_point(|end| *end as usize <= found.start);
+            let Some(end) = self.text_ends.get(text).map(|end| *end as usize) else { break };
+            // What goes on in the next text is in neither.
+            having[text] |= found.end <= end;
+            from = if having[text] { end } else { found.start + 1 };
+        }
+        having
+    }
+
     /// Bytes of texts and of references to them.
     pub fn bytes(&self) -> usize {
         self.texts.len() + self.pairs.len() * REFERENCE_BYTES
@@ -329,6 +343,21 @@ mod tests {
         assert_eq!((sets.get(1).get("b"), sets.get(1).get("c"), sets.get(1).text_bytes()), ("a", "", 4));
         assert_eq!(sets.get(1), (&read[1]).into());
         assert!(sets.get(1).is_same(sets.get(1)) && !sets.get(1).is_same(sets.get(2)));
+    }
+
+    #[test]
+    fn texts_are_searched_as_one() {
+        let mut sets = AttributeSets::default();
+        sets.add([("ab", "xab"), ("abx", ""), ("b", "ba")].into_iter());
+        assert_eq!(sets.texts().collect::<Vec<_>>(), ["ab", "xab", "abx", "", "b", "ba"]);
+        for needle in ["ab", "b", "x", "bx", "bb", "abxab", "ba"] {
+            let find = |texts: &[u8]| {
+                let at = texts.windows(needle.len()).position(|own| own == needle.as_bytes())?;
+                Some(at..at + needle.len())
+            };
+            assert_eq!(sets.texts_with(find), sets.texts().map(|text| text.contains(needle)).collect::<Vec<_>>(), "{needle}");
+        }
+        assert_eq!(AttributeSets::default().texts_with(|_| Some(0..1)), Vec::<bool>::new());
     }
 
     #[test]

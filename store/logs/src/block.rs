@@ -1,8 +1,9 @@
 //! An opened block: its streams and directory in memory, chunks and index on demand.
 
+use std::collections::HashSet;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use weir_model::select::{Budget, NoBudget, ReadError, label_bytes};
@@ -44,6 +45,8 @@ pub struct LogsBlock {
     range: Option<(UnixNanos, UnixNanos)>,
     /// [`CHUNKS`] or [`CHUNKS_ONE`].
     chunks: &'static str,
+    /// Names of its streams' labels, once somebody has asked for one.
+    label_names: OnceLock<HashSet<Box<str>>>,
 }
 
 impl LogsBlock {
@@ -82,7 +85,8 @@ impl LogsBlock {
         let grams = next().map(open_grams).transpose()?;
         let metas = || directory.chunks.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
-        let block = Self { path, reader, indexes, opened, grams, streams, directory, range, chunks };
+        let block =
+            Self { path, reader, indexes, opened, grams, streams, directory, range, chunks, label_names: OnceLock::new() };
         for (list, bytes) in lists.into_iter().zip(sections).filter_map(|(list, bytes)| Some((list, bytes?.ok()?))) {
             block.index(&NoBudget).keep_list(list, &bytes);
         }
@@ -92,6 +96,12 @@ impl LogsBlock {
     /// Number of chunks.
     pub fn chunks(&self) -> u32 {
         self.directory.chunks.len() as u32
+    }
+
+    /// Whether any stream has a label of this name.
+    pub(crate) fn has_label(&self, name: &str) -> bool {
+        let names = || self.streams.iter().flat_map(|key| key.labels.iter()).map(|(name, _)| name.into()).collect();
+        self.label_names.get_or_init(names).contains(name)
     }
 
     /// Whose stream a chunk is.

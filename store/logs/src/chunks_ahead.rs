@@ -25,8 +25,8 @@ const BYTES_MAX: u64 = 4 << 20;
 /// Of packs that were looked through what is unpacked of those with lines that pass.
 const UNPACKED_MAX: u64 = 16 << 20;
 
-/// Fewer packs are not looked through: a block that has few for a request has been told so by its index, which is seldom wrong.
-const LOOKED_MIN: usize = 4;
+/// Fewer packs of a block are not looked through: that there are few for a request its index has said, which is seldom wrong.
+const LOOKED_MIN: usize = 32;
 
 /// Packs of a block that are known to follow.
 const LIST_MAX: usize = 4096;
@@ -64,6 +64,8 @@ struct Upcoming {
     chunks: VecDeque<u32>,
     /// More follow.
     is_cut: bool,
+    /// There are enough of them to be looked through.
+    are_many: bool,
     /// Packs that were read together the last time.
     window: usize,
     /// The pack that was reached last, if no line of it passes: its other chunks follow.
@@ -163,6 +165,7 @@ impl State {
             _block: Arc::clone(block),
             chunks: VecDeque::new(),
             is_cut: true,
+            are_many: false,
             window: 0,
             empty: None,
         });
@@ -171,7 +174,7 @@ impl State {
         upcoming.chunks.drain(..=at);
         upcoming.window = (upcoming.window * 2).clamp(1, THREADS_MAX * 2);
         // What was opened lately is found in memory when its turn comes.
-        let looks = looks && upcoming.window >= LOOKED_MIN;
+        let looks = looks && upcoming.are_many;
         let is_known = |chunk: u32| !looks && block.is_opened(chunk);
         if is_known(chunk) || self.has_no_room {
             return (Vec::new(), false);
@@ -201,7 +204,7 @@ impl Upcoming {
         let mut all = list();
         all.dedup_by_key(|chunk| block.pack_of(*chunk));
         let from = all.iter().position(is_own)?;
-        self.is_cut = all.len() - from > LIST_MAX;
+        (self.is_cut, self.are_many) = (all.len() - from > LIST_MAX, all.len() >= LOOKED_MIN);
         self.chunks = all.into_iter().skip(from).take(LIST_MAX).collect();
         Some(0)
     }

@@ -158,14 +158,14 @@ impl<'a> Constant<'a> {
     }
 
     fn is_ascii(&self) -> Result<bool, String> {
-        Ok(self.outline.texts().is_ascii() && self.lines.words()?.bytes().is_ascii())
+        Ok(self.outline.texts().is_ascii() && self.lines.word_texts()?.is_ascii())
     }
 
     /// Whether a regular expression's dots match all that lies between two texts of a template.
     fn is_gap(&self, text: &[u8]) -> Result<bool, String> {
         // Attributes may have ends of lines; other variables are tokens, ids and times.
         let is_of_one_line = !text.iter().any(|byte| matches!(*byte, b'\n' | ATTRIBUTE)) && std::str::from_utf8(text).is_ok();
-        Ok(is_of_one_line && self.lines.words()?.bytes().is_ascii())
+        Ok(is_of_one_line && self.lines.word_texts()?.is_ascii())
     }
 }
 
@@ -325,11 +325,10 @@ impl<'a> Needle<'a> {
         if let Some(known) = self.in_words.get() {
             return Ok(*known);
         }
-        let words = pack.lines.words()?;
-        let in_lower =
-            |edge: &Finder<'_>| edge.find(pack.lower_words.get_or_init(|| words.bytes().to_ascii_lowercase())).is_some();
-        let has = |edge: &Finder<'_>| if self.any_case { in_lower(edge) } else { words.have(edge) };
-        Ok(*self.in_words.get_or_init(|| edges.iter().any(has)))
+        // Its letters are in no number and no id. What begins in one word and ends in the next is taken for one that has it.
+        let texts = pack.lines.word_texts()?;
+        let texts = if self.any_case { pack.lower_words.get_or_init(|| texts.to_ascii_lowercase()) } else { texts };
+        Ok(*self.in_words.get_or_init(|| edges.iter().any(|edge| edge.find(texts).is_some())))
     }
 
     fn in_contexts(&self, edges: &[Finder<'_>], pack: &Constant<'_>) -> Result<bool, String> {

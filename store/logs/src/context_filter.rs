@@ -15,7 +15,14 @@ impl Contexts {
     /// Of each row whether an id or an attribute has a needle.
     pub(crate) fn having(&self, any: &[Finder<'_>]) -> Vec<bool> {
         let has = |text: &[u8]| any.iter().any(|finder| finder.find(text).is_some());
-        let texts: Vec<bool> = self.sets.texts().map(|text| has(text.as_bytes())).collect();
+        let mut texts = vec![false; self.sets.texts().len()];
+        for finder in any {
+            let having = match finder.needle().is_empty() {
+                true => vec![true; texts.len()],
+                false => self.sets.texts_with(|texts| finder.find(texts).map(|at| at..at + finder.needle().len())),
+            };
+            texts.iter_mut().zip(having).for_each(|(all, own)| *all |= own);
+        }
         let sets: Vec<bool> = (0..self.sets.len() as u32)
             .map(|set| self.sets.numbers(set).iter().any(|(_, value)| texts[*value as usize]))
             .collect();

@@ -36,7 +36,7 @@ pub struct LogsPlan {
 pub(crate) struct MentionPlan {
     pub(crate) mention: Mention,
     /// It says nothing of the lines of a stream that has one of these.
-    labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// Of chunks with lines that say it.
     pub(crate) tokens: TokenPredicate,
 }

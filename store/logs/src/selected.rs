@@ -90,7 +90,8 @@ impl LogsBlock {
             return Ok(of_filters);
         }
         let Some(mut saying) = ask(&mention.tokens)? else { return Ok(of_filters) };
-        for (stream, _) in (0..).zip(&self.streams).filter(|(_, key)| mention.is_of_stream(&key.labels)) {
+        let streams = if mention.labels.iter().any(|name| self.has_label(name)) { &self.streams[..] } else { &[] };
+        for (stream, _) in (0..).zip(streams).filter(|(_, key)| mention.is_of_stream(&key.labels)) {
             saying.extend(self.directory.of_stream(stream).map(|(chunk, _)| chunk));
         }
         Ok(Some(match of_filters {

@@ -33,6 +33,8 @@ pub(crate) struct StoredLines {
     contexts: OnceLock<Contexts>,
     outline: OnceLock<Arc<Outline>>,
     raw: OnceLock<Arc<RawBodies>>,
+    /// The column of words, and where those that are neither numbers nor ids lie in it.
+    word_column: OnceLock<(Vec<u8>, Range<usize>)>,
     words: OnceLock<Arc<Words>>,
     templates: OnceLock<Arc<Templates>>,
     bodies: OnceLock<Bodies>,
@@ -62,10 +64,25 @@ impl StoredLines {
         if times != frame.lines + 1 {
             return Err(format!("{times} bytes of times of {} lines", frame.lines));
         }
-        let (places, times, contexts, outline, raw, words, templates) = Default::default();
+        let (places, times, contexts, outline, raw, word_column, words, templates) = Default::default();
         let (bodies, lengths, details, sequences) = Default::default();
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, frame, places, times, contexts, outline, raw, words, templates, bodies, lengths, details, sequences })
+        Ok(Self {
+            id,
+            frame,
+            places,
+            times,
+            contexts,
+            outline,
+            raw,
+            word_column,
+            words,
+            templates,
+            bodies,
+            lengths,
+            details,
+            sequences,
+        })
     }
 
     /// Each column's name with its bytes before compression and as stored.
@@ -138,7 +155,21 @@ impl StoredLines {
 
     /// Distinct variables, but for numbers and ids that are stored line by line.
     pub(crate) fn words(&self) -> Result<&Arc<Words>, String> {
-        cached(&self.words, || Words::decode(&self.frame.column(Column::Words)?).map(Arc::new))
+        cached(&self.words, || Words::decode(&self.word_column()?.0).map(Arc::new))
+    }
+
+    fn word_column(&self) -> Result<&(Vec<u8>, Range<usize>), String> {
+        let read = || {
+            let column = self.frame.column(Column::Words)?;
+            let texts = Words::texts_in(&column)?;
+            Ok((column, texts))
+        };
+        cached(&self.word_column, read)
+    }
+
+    /// Those of the words that are neither numbers nor ids, one after the other.
+    pub(crate) fn word_texts(&self) -> Result<&[u8], String> {
+        self.word_column().map(|(column, texts)| &column[texts.clone()])
     }
 
     /// Without what varies of their lines.
@@ -279,6 +310,7 @@ impl StoredLines {
             + self.contexts.get().map_or(0, Contexts::memory)
             + self.outline.get().map_or(0, |outline| outline.memory())
             + self.raw.get().map_or(0, |raw| raw.memory())
+            + self.word_column.get().map_or(0, |(column, _)| column.capacity())
             + self.words.get().map_or(0, |words| words.memory())
             + self.templates.get().map_or(0, |templates| templates.memory())
             + self.bodies.get().map_or(0, Bodies::memory)

@@ -257,6 +257,21 @@ impl Words {
         Ok(words)
     }
 
+    /// Where in the column those of class [`Class::Text`] lie, one after the other. Errors are sentences.
+    pub(crate) fn texts_in(column: &[u8]) -> Result<Range<usize>, String> {
+        let mut reader = Reader::new(column);
+        let mut counts = [0; CLASSES.len()];
+        for (class, count) in CLASSES.iter().zip(&mut counts) {
+            *count = reader.count("words", class.id_bytes().unwrap_or(1))?;
+        }
+        let mut length = 0;
+        for _ in 0..counts[0] {
+            length += reader.count("length of a word", 1)?;
+        }
+        let start = column.len() - reader.left();
+        reader.take(length, "words").map(|_| start..start + length)
+    }
+
     fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len() as u32);
@@ -273,11 +288,6 @@ impl Words {
     /// Whether one of them has this. Most often none has, which all at once say sooner than one by one.
     pub(crate) fn have(&self, finder: &Finder<'_>) -> bool {
         finder.find(&self.bytes).is_some() && self.iter().any(|word| finder.find(word).is_some())
-    }
-
-    /// One after the other.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// All of them.
@@ -318,6 +328,10 @@ mod tests {
         let (column, numbers) = set.encode(&used);
         let words = Words::decode(&column).unwrap();
         assert_eq!(words.len(), texts.len() - 1);
+        let of_class: Vec<u8> =
+            texts[1..].iter().filter(|text| Class::of(text) == Class::Text).copied().flatten().copied().collect();
+        assert_eq!(&column[Words::texts_in(&column).unwrap()], of_class);
+        assert!(Words::texts_in(&column[..5]).is_err());
         for i in 1..texts.len() {
             assert_eq!(words.get(numbers[i]), texts[i]);
         }
