@@ -18,7 +18,7 @@ use weir_model::select::{Budget, ReadError};
 
 use super::block::LogsBlock;
 use super::chunks_ahead::address;
-use super::index::{Known, THREADS_MAX, Turns};
+use super::index::{Known, THREADS_MAX, Turns, is_scanned_for};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
 use super::segment::Chunk;
@@ -64,7 +64,7 @@ impl Lookahead {
         let is_asked = plan.index_predicates().iter().any(|predicate| **predicate != TokenPredicate::Anything);
         let mut blocks: Vec<_> = blocks.into_iter().filter(|_| is_asked).collect();
         blocks.reverse();
-        let scans = plan.index_predicates().iter().any(|predicate| predicate.scans_ids());
+        let scans = plan.index_predicates().into_iter().any(scans_ids);
         Self { blocks, left: HashMap::new(), fetched: Fetched::default(), round: 1, scans }
     }
 
@@ -114,6 +114,15 @@ impl Lookahead {
             }
         }
         ahead
+    }
+}
+
+/// Whether ids have to be read from end to end for a predicate.
+fn scans_ids(predicate: &TokenPredicate) -> bool {
+    match predicate {
+        TokenPredicate::Part(_, part) | TokenPredicate::AnyCase(_, part) => is_scanned_for(part),
+        TokenPredicate::All(predicates) | TokenPredicate::OneOf(predicates) => predicates.iter().any(scans_ids),
+        TokenPredicate::Anything | TokenPredicate::Token(_) | TokenPredicate::Pair { .. } => false,
     }
 }
 

@@ -131,7 +131,7 @@ impl<'a> Needle<'a> {
     fn words(&self, words: &Words) -> &(Vec<bool>, bool) {
         self.words.get_or_init(|| {
             let has = |word| self.finder.find(word).is_some();
-            let any = words.have(&self.finder);
+            let any = words.have(self.finder);
             (if any { words.iter().map(has).collect() } else { vec![false; words.len()] }, any)
         })
     }

@@ -14,6 +14,9 @@ use super::needle::{Candidates, May};
 use super::stored::StoredLines;
 use super::take::{EachLine, TakeLines, in_order};
 
+/// Says of a line whether it may pass.
+type Telling<'a> = Box<dyn Fn(usize) -> May + 'a>;
+
 impl StoredLines {
     /// Gives every one of these lines in the range that passes and is wanted. Bodies are rendered only of templates and ids that may have what
     /// filters look for, and of lines whose ids and metadata may be what a mention says.
@@ -99,7 +102,7 @@ impl StoredLines {
         Ok(inside.map(|i| (i, may(i))).filter(|(_, may)| *may != May::Not).collect())
     }
     /// Tells of each line whether it may pass; `None` when none may.
-    fn telling<'a>(&'a self, filters: &Filters) -> Result<Option<Box<dyn Fn(usize) -> May + 'a>>, String> {
+    fn telling<'a>(&'a self, filters: &Filters) -> Result<Option<Telling<'a>>, String> {
         if filters.is_empty() {
             return Ok(Some(Box::new(|_| May::Surely)));
         }

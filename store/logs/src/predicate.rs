@@ -10,7 +10,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use weir_model::select::{LineFilter, Mention};
 
 use super::filter::distinct;
-use super::index::{is_scanned_for, pair_hash};
+use super::index::pair_hash;
 use super::rollup::Rollups;
 use super::schema::{LEVEL_FATAL, level_of};
 use super::tokens::{SEPARATOR, TOKEN_BYTES_MAX, Tokens, fold, is_indexed, is_token_byte, lone_id};
@@ -71,15 +71,6 @@ impl TokenPredicate {
             Mention::Severity(_) => Self::Anything,
             Mention::All(mentions) => all(mentions.iter().map(Self::of_mention)),
             Mention::Any(mentions) => one_of(mentions.iter().map(Self::of_mention)),
-        }
-    }
-
-    /// Whether ids have to be read from end to end for it.
-    pub(crate) fn scans_ids(&self) -> bool {
-        match self {
-            Self::Part(_, part) | Self::AnyCase(_, part) => is_scanned_for(part),
-            Self::All(predicates) | Self::OneOf(predicates) => predicates.iter().any(Self::scans_ids),
-            Self::Anything | Self::Token(_) | Self::Pair { .. } => false,
         }
     }
 
