@@ -137,11 +137,14 @@ struct Constant<'a> {
     /// Texts and words in lower case.
     lower_texts: OnceCell<Vec<u8>>,
     lower_words: OnceCell<Vec<u8>>,
+    texts_are_ascii: OnceCell<bool>,
+    words_are_ascii: OnceCell<bool>,
 }
 
 impl<'a> Constant<'a> {
     fn new(lines: &'a StoredLines) -> Result<Self, String> {
-        Ok(Self { lines, outline: lines.outline()?, lower_texts: OnceCell::new(), lower_words: OnceCell::new() })
+        let (lower_texts, lower_words, texts_are_ascii, words_are_ascii) = Default::default();
+        Ok(Self { lines, outline: lines.outline()?, lower_texts, lower_words, texts_are_ascii, words_are_ascii })
     }
 
     /// Those of all templates, and more.
@@ -158,14 +161,20 @@ impl<'a> Constant<'a> {
     }
 
     fn is_ascii(&self) -> Result<bool, String> {
-        Ok(self.outline.texts().is_ascii() && self.lines.word_texts()?.is_ascii())
+        let texts_are = || (0..self.outline.len()).all(|template| self.outline.text(template).is_ascii());
+        Ok(*self.texts_are_ascii.get_or_init(texts_are) && self.words_are_ascii()?)
+    }
+
+    fn words_are_ascii(&self) -> Result<bool, String> {
+        let texts = self.lines.word_texts()?;
+        Ok(*self.words_are_ascii.get_or_init(|| texts.is_ascii()))
     }
 
     /// Whether a regular expression's dots match all that lies between two texts of a template.
     fn is_gap(&self, text: &[u8]) -> Result<bool, String> {
         // Attributes may have ends of lines; other variables are tokens, ids and times.
         let is_of_one_line = !text.iter().any(|byte| matches!(*byte, b'\n' | ATTRIBUTE)) && std::str::from_utf8(text).is_ok();
-        Ok(is_of_one_line && self.lines.word_texts()?.is_ascii())
+        Ok(is_of_one_line && self.words_are_ascii()?)
     }
 }
 
