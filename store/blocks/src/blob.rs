@@ -3,8 +3,8 @@
 //! Not here: what the bytes mean ([`crate::block`]). Blocks are opened by [`crate::manifest::OpenBlocks`].
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -148,14 +148,7 @@ impl StoreBlob {
         let refused = |source| StoreError::object("read", &self.path, source);
         let path = files.path_to_filesystem(&self.location).map_err(refused)?;
         let length = range.end.min(self.size).saturating_sub(range.start);
-        let read = File::open(path).and_then(|mut file| {
-            let mut bytes = Vec::with_capacity(length as usize);
-            file.seek(SeekFrom::Start(range.start))?;
-            file.take(length).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        });
-        match read {
-            // A file that is too short gives less, as the store does: whoever reads it knows how much there has to be.
+        match File::open(path).and_then(|file| read_at(&file, (range.start, length as usize))) {
             Ok(bytes) => Ok(bytes.into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(refused(object_store::Error::NotFound { path: self.path.to_string(), source: error.into() }))
@@ -167,6 +160,21 @@ impl StoreBlob {
     fn key(&self, range: &Range<u64>) -> RangeKey {
         (Arc::clone(&self.path), range.start, range.end)
     }
+}
+
+/// So many bytes from there on; a file that is too short gives less, as the store does: whoever reads it knows how much there has to be. In one
+/// piece: of several the system would take it that what follows is wanted too, and read more of the disk.
+fn read_at(file: &File, (start, length): (u64, usize)) -> std::io::Result<Vec<u8>> {
+    let (mut bytes, mut read) = (vec![0; length], 0);
+    while read < bytes.len() {
+        match file.read_at(&mut bytes[read..], start + read as u64) {
+            Ok(0) => bytes.truncate(read),
+            Ok(more) => read += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
 
 /// What lies between two ranges is read with them up to so much: sections begin at multiples of eight.

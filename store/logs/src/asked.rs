@@ -16,6 +16,8 @@ use super::opened::OpenedPack;
 pub(crate) struct LastPack {
     candidates: Last<Candidates>,
     passing: Last<Passing>,
+    /// Texts of its templates for people.
+    texts: Last<Vec<String>>,
     /// Of each context whether it says what is mentioned.
     saying: Last<(Mention, Vec<bool>)>,
 }
@@ -81,6 +83,11 @@ impl LastPack {
     /// What of its lines passes by what is constant of their texts.
     pub(crate) fn passing(&self, pack: u64, find: impl FnOnce() -> Result<Passing, String>) -> Result<Arc<Passing>, String> {
         self.passing.get(pack, |_| true, find)
+    }
+
+    /// Texts of its templates for people.
+    pub(crate) fn texts(&self, pack: u64, find: impl FnOnce() -> Vec<String>) -> Result<Arc<Vec<String>>, String> {
+        self.texts.get(pack, |_| true, || Ok(find()))
     }
 
     /// Which of its contexts say what is mentioned.

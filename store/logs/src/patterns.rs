@@ -52,12 +52,11 @@ impl StoredLines {
                 None => {}
             }
         }
-        let (mut of, mut text) = (None, String::new());
+        let texts = || (0..outline.len()).map(|template| text_of(outline.text(template))).collect();
+        let texts = filters.last.texts(self.id(), texts)?;
         for ((template, severity, bucket), lines) in counts {
-            if of != Some(template) {
-                (of, text) = (Some(template), text_of(outline.text(template)));
-            }
-            if take(&TemplateCount { text: TemplateText::Constant(&text), severity, bucket, lines }).is_break() {
+            let text = TemplateText::Constant(&texts[template]);
+            if take(&TemplateCount { text, severity, bucket, lines }).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
