@@ -198,7 +198,7 @@ impl Upcoming {
     fn position(&mut self, block: &LogsBlock, chunk: u32, list: impl FnOnce() -> Vec<u32>) -> Option<usize> {
         let is_own = |next: &u32| block.pack_of(*next) == block.pack_of(chunk);
         let known = self.chunks.iter().position(is_own);
-        if known.is_some() || !self.is_cut {
+        if !self.chunks.is_empty() || !self.is_cut {
             return known;
         }
         let mut all = list();

@@ -101,6 +101,7 @@ impl StoredLines {
         let inside = within.filter(is_wanted);
         Ok(inside.map(|i| (i, may(i))).filter(|(_, may)| *may != May::Not).collect())
     }
+
     /// Tells of each line whether it may pass; `None` when none may.
     fn telling<'a>(&'a self, filters: &Filters) -> Result<Option<Telling<'a>>, String> {
         if filters.is_empty() {
