@@ -16,6 +16,9 @@ use weir_blocks::StoreError;
 /// that stands in several places, or of a long part of one, there are no more.
 const PAGES_EACH: usize = 4;
 
+/// Pages that are kept of those taken out of a piece that was read for its rows: some 100 KiB each. A part of an id may be one of several.
+const PAGES_KEPT: usize = 16;
+
 /// Bytes of neighbouring pages that are read in one piece: no more than other reads of a store, and two dozen for the largest table.
 pub(super) const PIECE_BYTES: u64 = 8 << 20;
 
@@ -147,8 +150,8 @@ impl PagedTable<'_> {
         }
     }
 
-    /// Adds the chunks of rows by their numbers, out of `stored`: bytes of the section from `start` on, which have all of the table. So many
-    /// pages as are read one by one are kept.
+    /// Adds the chunks of rows by their numbers, out of `stored`: bytes of the section from `start` on, which have all of the table. Few pages
+    /// are kept.
     pub(super) fn add_chunks_out_of(
         &self,
         (stored, start): (&[u8], u64),
@@ -161,7 +164,7 @@ impl PagedTable<'_> {
             let range = self.list.range(*page);
             let table = Arc::new(self.decode(*page, &stored[(range.start - start) as usize..(range.end - start) as usize])?);
             let flow = self.add(rows, (*page, &table), found);
-            if pages.len() <= PAGES_EACH {
+            if pages.len() <= PAGES_KEPT {
                 self.index.cache.keep(self.page_key(*page), OpenSection::Table(table));
             }
             if flow.is_break() {
