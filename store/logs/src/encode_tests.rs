@@ -299,6 +299,9 @@ fn what_is_constant_tells_which_lines_pass() {
     regex("failed.*order", Some(0));
     regex("(?i)FAILED|done", Some(41));
     regex("zebra|alone.*failed", Some(1));
+    // Bytes that stand for variables in templates are no texts of lines.
+    regex("\\x01|order.*\\x05", Some(0));
+    check_filter(LineFilter::Contains(vec![b"\x01".to_vec()]), Some(0));
     regex("user.*x", Some(0));
     // A word may have it in another case; and numbers are no text.
     regex("(?i)NODE", None);

@@ -7,7 +7,7 @@
 //!   which are stored as one; `schema` says what is known of a chunk from outside, `rollup` counts its lines by time and level;
 //! - `encode`: a pack as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
 //!   text and variables, `words`, `clock` and `fixed`: what variables are; `times`: those of lines; `context`: ids and attributes, `context_filter`: which of
-//!   them have what is looked for; `outline`: bodies without their variables, `constant` tells lines by it; `templates`: where values of variables lie, `bodies`: bodies
+//!   them have what is looked for; `outline`: bodies without their variables, `constant` tells lines by it and `literals` where a text lies; `templates`: where values of variables lie, `bodies`: bodies
 //!   rendered, `needle`: which need not be; `passing`: lines that pass; `patterns` counts templates; `opened` keeps what was unpacked lately, `asked` what filters
 //!   leave of the pack at hand;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
@@ -54,6 +54,7 @@ mod index;
 #[cfg(test)]
 mod limits_tests;
 mod line;
+mod literals;
 mod lookahead;
 #[cfg(test)]
 mod memory_tests;
