@@ -106,6 +106,8 @@ fn every_question(wanted: &Wanted) -> Vec<LogQuery> {
         one("the same by the attribute", ["≤ 3", "≤ 5"], format!("{all} | trace_id=`{trace}`"), None),
         one("a word that is nowhere", ["≤ 1", "≤ 5"], format!("{all} |= `zebrafinch`"), None),
         one("12 digits inside an id", ["≤ 10", "≤ 20"], format!("{all} |= `{}`", &trace[9..21]), None),
+        // Lines say `TraceID`: the index knows no case.
+        one("a word in another case than the lines'", ["", ""], format!("{all} |= `traceid`"), None),
         one(
             "a regex over everything, counted",
             ["≤ 100", "≤ 1000"],
